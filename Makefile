@@ -1,0 +1,30 @@
+# Two commands: `make up` runs the street, `make test` runs every check. Everything else is a convenience.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: up test bench check env clean
+
+env: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[world,test]' --constraint constraints.txt
+	touch $@
+
+up: env
+	$(BIN)/gridparley up street
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest
+
+bench: env
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv runs
