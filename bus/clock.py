@@ -1,0 +1,183 @@
+"""The run's time. Agents never ask the operating system; they ask this.
+
+A run has one clock: real time, or real time multiplied. All processes of a run share it through a small file that they
+map into memory, so its owner can slow the run down for all at once, and each process can report how late it is.
+"""
+
+import mmap
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+_HEADER = struct.Struct("<8sQddd")
+_MAGIC = b"gpclock1"
+_SLOTS_AT = 64
+_SLOT = struct.Struct("<d")
+_LONGEST_NAP_S = 0.5  # wall seconds: a change of speed is noticed at least this soon
+
+
+class Clock(Protocol):
+    """Run time in Unix seconds."""
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    async def sleep_until(self, instant: float) -> None: ...
+
+    def late(self, seconds: float) -> None:
+        """Report how late something due was done."""
+        ...
+
+
+class WallClock:
+    """Real time: what agents in containers use."""
+
+    speed = 1.0
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async def sleep_until(self, instant: float) -> None:
+        await anyio.sleep(max(0.0, instant - time.time()))
+
+    def late(self, seconds: float) -> None:
+        """Nobody slows real time down, so nobody has to know."""
+
+
+class ClockFile:
+    """The shared clock, seen from its owner.
+
+    ``slots`` is the number of processes that report their lag, one number each.
+    """
+
+    def __init__(self, path: Path, *, start: float, speed: float, slots: int) -> None:
+        self.path = path
+        path.write_bytes(bytes(_SLOTS_AT + _SLOT.size * slots))
+        self._map = _map(path)
+        self._slots = slots
+        self._version = 0
+        self._write(time.monotonic(), start, speed)
+
+    def _write(self, monotonic: float, run: float, speed: float) -> None:
+        # Odd while being written: a reader that sees odd or a change in between reads again.
+        _HEADER.pack_into(self._map, 0, _MAGIC, self._version + 1, monotonic, run, speed)
+        self._version += 2
+        _HEADER.pack_into(self._map, 0, _MAGIC, self._version, monotonic, run, speed)
+
+    def set_speed(self, speed: float) -> None:
+        """Go on from now at another speed; 0 holds the run. Run time never jumps."""
+        now_wall = time.monotonic()
+        _, _, monotonic, run, old = _HEADER.unpack_from(self._map)
+        self._write(now_wall, run + (now_wall - monotonic) * old, speed)
+
+    def lags(self) -> list[float]:
+        """The worst lag of each process since the last call, run seconds."""
+        out = []
+        for n in range(self._slots):
+            at = _SLOTS_AT + n * _SLOT.size
+            out.append(_SLOT.unpack_from(self._map, at)[0])
+            _SLOT.pack_into(self._map, at, 0.0)
+        return out
+
+
+class SharedClock:
+    """The shared clock, seen from a process of the run. ``slot`` is where it reports its lag."""
+
+    def __init__(self, path: Path, slot: int | None = None) -> None:
+        self._map = _map(path)
+        if self._map[:8] != _MAGIC:
+            raise ValueError(f"{path} is no clock of a run: start the run with `gridparley up`")
+        at = None if slot is None else _SLOTS_AT + slot * _SLOT.size
+        self._slot = at if at is not None and at + _SLOT.size <= len(self._map) else None
+
+    def _read(self) -> tuple[float, float, float]:
+        while True:
+            _, version, monotonic, run, speed = _HEADER.unpack_from(self._map)
+            if version % 2 == 0 and _HEADER.unpack_from(self._map)[1] == version:
+                return monotonic, run, speed
+
+    @property
+    def speed(self) -> float:
+        return self._read()[2]
+
+    def now(self) -> float:
+        monotonic, run, speed = self._read()
+        return run + (time.monotonic() - monotonic) * speed
+
+    async def sleep(self, seconds: float) -> None:
+        await self.sleep_until(self.now() + seconds)
+
+    async def sleep_until(self, instant: float) -> None:
+        while True:
+            monotonic, run, speed = self._read()
+            left = instant - (run + (time.monotonic() - monotonic) * speed)
+            if left <= 0:
+                await checkpoint()
+                return
+            await anyio.sleep(min(left / speed, _LONGEST_NAP_S) if speed > 0 else _LONGEST_NAP_S / 10)
+
+    def late(self, seconds: float) -> None:
+        if self._slot is not None and seconds > _SLOT.unpack_from(self._map, self._slot)[0]:
+            _SLOT.pack_into(self._map, self._slot, seconds)
+
+
+def _map(path: Path) -> mmap.mmap:
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), 0)
+
+
+class SteppedClock:
+    """A clock for tests: it moves when it is told to, and wakes sleepers in order."""
+
+    speed = 0.0
+
+    def __init__(self, start: float = 1_463_745_600.0, idle: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._now = start
+        self._sleepers: list[tuple[float, int, anyio.Event]] = []
+        self._count = 0
+        self._idle = idle or _let_others_run
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        await self.sleep_until(self._now + seconds)
+
+    async def sleep_until(self, instant: float) -> None:
+        if instant <= self._now:
+            await checkpoint()
+            return
+        event = anyio.Event()
+        self._count += 1
+        heappush(self._sleepers, (instant, self._count, event))
+        await event.wait()
+
+    def late(self, seconds: float) -> None:
+        """A stepped clock waits for everybody."""
+
+    async def advance(self, seconds: float) -> None:
+        """Move on, stopping at every sleeper on the way and letting it run until all wait again."""
+        end = self._now + seconds
+        await self._idle()
+        while self._sleepers and self._sleepers[0][0] <= end:
+            instant, _, event = heappop(self._sleepers)
+            self._now = max(self._now, instant)
+            event.set()
+            await self._idle()
+        self._now = end
+        await self._idle()
+
+
+async def _let_others_run() -> None:
+    for _ in range(20):
+        await checkpoint()

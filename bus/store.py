@@ -1,0 +1,218 @@
+"""What must survive: words stored before they count, durable state, last values, dead letters. All JetStream.
+
+Streams (made by ``deploy``, one set per server): TALKS durable addressed words, RECORDS durable says, GROUPS, LAST the
+last value of every other say, DEAD dead letters, KV_STATE the agents' state.
+"""
+
+import asyncio
+import logging
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import msgspec
+from nats import errors as nats_errors
+
+from bus.address import Address
+from bus.transport import Connection, NotStored
+
+log = logging.getLogger("gridparley.bus")
+T = TypeVar("T")
+RETRY_WALL_S = 0.5
+TALKS, RECORDS, GROUPS, LAST, DEAD, STATE = "TALKS", "RECORDS", "GROUPS", "LAST", "DEAD", "KV_STATE"
+
+
+def consumer_name(address: Address) -> str:
+    """The durable consumer that an agent reads missed words from; made by whoever provisions."""
+    return f"{address.site}-{address.role}-{address.name}"
+
+
+class _Ack(msgspec.Struct):
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: dict[str, Any] | None = None
+
+
+async def store(connection: Connection, subject: str, payload: bytes, id: str) -> int:  # noqa: A002
+    """Publish into whichever stream holds the subject. Returns the sequence; raises NotStored.
+
+    Storing the same id again is harmless: the stream keeps one.
+    """
+    try:
+        answer = await connection.request(subject, payload, headers={"Nats-Msg-Id": id})
+        ack = msgspec.json.decode(answer, type=_Ack)
+    except (TimeoutError, nats_errors.Error, msgspec.MsgspecError, OSError) as problem:
+        raise NotStored(subject, type(problem).__name__) from problem
+    if ack.error is not None or ack.seq == 0:
+        raise NotStored(subject, str(ack.error))
+    return ack.seq
+
+
+class State:
+    """An agent's own durable values: one JSON document per key, written before anything is acknowledged."""
+
+    def __init__(self, connection: Connection, address: Address) -> None:
+        self._connection, self._prefix = connection, f"$KV.STATE.{address}"
+
+    async def put(self, key: str, value: object) -> None:
+        """Raises NotStored when the site's server did not take it."""
+        subject = f"{self._prefix}.{key}"
+        try:
+            answer = await self._connection.request(subject, msgspec.json.encode(value))
+            ack = msgspec.json.decode(answer, type=_Ack)
+        except (TimeoutError, nats_errors.Error, msgspec.MsgspecError, OSError) as problem:
+            raise NotStored(subject, type(problem).__name__) from problem
+        if ack.error is not None:
+            raise NotStored(subject, str(ack.error))
+
+    async def get(self, key: str, kind: type[T]) -> T | None:
+        """None when never written or deleted. Raises NotStored when the server does not answer.
+
+        A value that does not decode any more is logged and treated as never written.
+        """
+        subject = f"{self._prefix}.{key}"
+        raw = await last_message(self._connection, STATE, subject)
+        if not raw:
+            return None
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.MsgspecError as problem:
+            log.error("state %s is unreadable and starts anew: %s", subject, problem)
+            return None
+
+    async def delete(self, key: str) -> None:
+        await self.put_raw(key, b"")
+
+    async def put_raw(self, key: str, payload: bytes) -> None:
+        subject = f"{self._prefix}.{key}"
+        try:
+            await self._connection.request(subject, payload)
+        except (TimeoutError, nats_errors.Error, OSError) as problem:
+            raise NotStored(subject, type(problem).__name__) from problem
+
+
+async def last_message(connection: Connection, stream: str, subject: str, domain: str | None = None) -> bytes | None:
+    """The last message of one subject, None if there is none. Raises NotStored when no server answers."""
+    prefix = "$JS.API" if domain is None else f"$JS.{domain}.API"
+    try:
+        reply = await connection.client.request(f"{prefix}.DIRECT.GET.{stream}.{subject}", b"", timeout=2.0)
+    except (TimeoutError, nats_errors.Error, OSError) as problem:
+        raise NotStored(subject, type(problem).__name__) from problem
+    if reply.headers and "Status" in reply.headers:
+        return None
+    return bytes(reply.data)
+
+
+async def missed(
+    connection: Connection, stream: str, consumer: str, domain: str | None = None
+) -> AsyncIterator[tuple[str, bytes]]:
+    """(subject, payload) of every stored word that this consumer has not acknowledged, oldest first.
+
+    Each is acknowledged when the next one is asked for. Raises NotStored when the stream cannot be read.
+    """
+    prefix = "$JS.API" if domain is None else f"$JS.{domain}.API"
+    ask = f"{prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+    client = connection.client
+    while True:
+        inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox)
+        batch = 0
+        try:
+            await client.publish(ask, msgspec.json.encode({"batch": 64, "no_wait": True}), reply=inbox)
+            while True:
+                message = await subscription.next_msg(timeout=2.0)
+                if message.headers and "Status" in message.headers:
+                    if message.headers["Status"] == "503":
+                        raise NotStored(ask, "no such stream or consumer")
+                    break
+                yield message.subject, bytes(message.data)
+                await client.publish(message.reply, b"+ACK")
+                batch += 1
+                if batch == 64:
+                    break
+        except (TimeoutError, nats_errors.Error, OSError) as problem:
+            raise NotStored(ask, type(problem).__name__) from problem
+        finally:
+            await subscription.unsubscribe()
+        if batch < 64:
+            return
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A word that changed nothing, kept with the reason. ``data`` is base64, cut to 4 KiB."""
+
+    at: float
+    receiver: str
+    subject: str
+    code: str
+    error: str
+    data: str
+
+
+def dead_letter(
+    connection: Connection, address: Address, at: float, subject: str, code: str, error: str, data: bytes
+) -> None:
+    """Keep what could not be taken. Best effort: it must never hurt the living."""
+    letter = DeadLetter(
+        at=at,
+        receiver=str(address),
+        subject=subject[:512],
+        code=code,
+        error=error[:1024],
+        data=b64encode(data[:4096]).decode(),
+    )
+    try:
+        connection.publish(f"dead.{address}", msgspec.json.encode(letter))
+    except nats_errors.Error as problem:
+        log.warning("dead letter lost (%s): %s %s", problem, code, error)
+
+
+class Outbox:
+    """Records that must reach a stream on the other side of a link that may be down.
+
+    Written to the agent's own state first, then sent in order until stored; after a restart it goes on.
+    """
+
+    def __init__(self, connection: Connection, state: State) -> None:
+        self._connection, self._state = connection, state
+        self._waiting: dict[str, tuple[str, bytes]] = {}
+        self._wake = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def restore(self) -> None:
+        """Take up what a former life left."""
+        for id, subject, payload in await self._state.get("outbox", list[tuple[str, str, str]]) or []:  # noqa: A001
+            self._waiting[id] = (subject, payload.encode())
+        if self._waiting:
+            self._wake.set()
+
+    async def add(self, subject: str, payload: bytes, id: str) -> None:  # noqa: A002
+        self._waiting[id] = (subject, payload)
+        await self._save()
+        self._wake.set()
+
+    async def _save(self) -> None:
+        await self._state.put("outbox", [(i, s, p.decode()) for i, (s, p) in self._waiting.items()])
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                sent = 0
+                try:
+                    for id, (subject, payload) in list(self._waiting.items()):  # noqa: A001
+                        await store(self._connection, subject, payload, id)
+                        del self._waiting[id]
+                        sent += 1
+                except NotStored:
+                    await asyncio.sleep(RETRY_WALL_S)
+                if sent:
+                    try:
+                        await self._save()
+                    except NotStored as problem:
+                        log.warning("outbox: %s", problem)  # sent twice at worst: the stream keeps one of each id
