@@ -18,12 +18,11 @@ from bus.address import Address, Parsed, group, heard, parse, say, to
 from bus.clock import Clock
 from bus.envelope import Envelope, Ids, decoder, encode, instant
 from bus.nkeys import KeyPair
-from bus.store import NotStored, Outbox, State
+from bus.store import Outbox, State
 from bus.talk import OutOfTurn, Talk
-from bus.transport import Connection
-from contracts.kit import Conversation, Message, vocabulary
+from bus.transport import Connection, NotStored
+from contracts.kit import Conversation, Message, Role, vocabulary
 from contracts.reasons import Reason
-from contracts.roles import Role
 from contracts.system import GroupMessage, Refusal
 
 log = logging.getLogger("gridparley.bus")
@@ -156,7 +155,7 @@ class Bus:
     async def catch_up(self) -> None:
         """Read the durable words that came while we were away; the handled and the expired are dropped."""
         name = store.consumer_name(self.address)
-        sources = [(store.TALKS, None)]
+        sources: list[tuple[str, str | None]] = [(store.TALKS, None)]
         if self.hub is not None:
             sources.append((store.TALKS, self.hub))
         if self._groups:
@@ -182,7 +181,7 @@ class Bus:
         except (NotStored, msgspec.MsgspecError) as problem:
             log.info("%s has no last %s of %s: %s", self.address, kind.__name__, sender, problem)
             return None
-        return envelope.body if envelope.deadline.timestamp() >= self.clock.now() else None  # type: ignore[no-any-return]
+        return envelope.body if envelope.deadline.timestamp() >= self.clock.now() else None
 
     async def close(self) -> None:
         await self.connection.close()
@@ -193,7 +192,7 @@ class Bus:
         self, message: Message, talk: str | None, ttl_s: float | None, trace: str | None = None
     ) -> tuple[str, bytes]:
         now = self.clock.now()
-        id = self._ids()  # noqa: A001
+        id = self._ids()
         envelope = Envelope(
             id=id,
             at=instant(now),
@@ -206,19 +205,19 @@ class Bus:
 
     def say(self, message: Message, *, home: bool, ttl_s: float | None = None) -> str:
         """Tell whoever listens, at most once. What binds or must not be lost is said with ``record``."""
-        id, payload = self._wrap(message, None, ttl_s)  # noqa: A001
+        id, payload = self._wrap(message, None, ttl_s)
         self._publish(say(self.address, type(message), home=home), payload)
         return id
 
     async def record(self, message: Message) -> str:
         """Say something to the grid side that must arrive: kept here until its stream has it, over restarts."""
-        id, payload = self._wrap(message, None, None)  # noqa: A001
+        id, payload = self._wrap(message, None, None)
         await self.outbox.add(say(self.address, type(message), home=False), payload, id)
         return id
 
     def tell(self, receiver: Address, message: Message, *, talk: str | None = None, trace: str | None = None) -> str:
         """One addressed word outside of a table (heartbeat, refusal), at most once."""
-        id, payload = self._wrap(message, talk, None, trace)  # noqa: A001
+        id, payload = self._wrap(message, talk, None, trace)
         self._publish(to(receiver, self.address, type(message)), payload)
         return id
 
@@ -226,17 +225,17 @@ class Bus:
         self, receiver: Address, message: Message, *, talk: str | None = None, trace: str | None = None
     ) -> str:
         """One addressed word that is stored when this returns. Tried until its deadline; raises NotStored."""
-        id, payload = self._wrap(message, talk, None, trace)  # noqa: A001
+        id, payload = self._wrap(message, talk, None, trace)
         await self._store(to(receiver, self.address, type(message)), payload, id, message.ttl_s)
         return id
 
     async def tell_group(self, name: str, message: GroupMessage) -> str:
         """One word to all members of a group, stored for those who are away. Returns its id; raises NotStored."""
-        id, payload = self._wrap(message, None, None)  # noqa: A001
+        id, payload = self._wrap(message, None, None)
         await self._store(group(name, self.address, type(message)), payload, id, 60.0)
         return id
 
-    async def _store(self, subject: str, payload: bytes, id: str, within_s: float) -> None:  # noqa: A002
+    async def _store(self, subject: str, payload: bytes, id: str, within_s: float) -> None:
         until = self.clock.now() + within_s
         while True:
             try:
@@ -264,7 +263,7 @@ class Bus:
     @asynccontextmanager
     async def _side(
         self, table: Conversation, side: str, id: str, peer: Address, parent: str | None
-    ) -> AsyncIterator[Talk]:  # noqa: A002
+    ) -> AsyncIterator[Talk]:
         attributes: tracing.Attributes = {
             "messaging.system": "nats",
             "messaging.message.conversation_id": id,
@@ -337,7 +336,7 @@ class Bus:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
             self._reject(subject, payload, "undecodable", str(problem))
             return
-        id = envelope.id  # noqa: A001
+        id = envelope.id
         if id in self._seen or id in self._handled:
             self.counts["duplicate"] += 1
             return
@@ -416,14 +415,14 @@ class Bus:
                 "handler_failed", f"{type(problem).__name__}: {problem}", str(where.sender), encode(envelope.body)
             )
 
-    async def remember(self, id: str) -> None:  # noqa: A002
+    async def remember(self, id: str) -> None:
         """A durable word has been handled: after a crash it is not handled again."""
         self._handled[id] = None
         while len(self._handled) > 256:
             del self._handled[next(iter(self._handled))]
         await self.state.put("handled", list(self._handled))
 
-    def _reject(self, subject: str, payload: bytes, code: str, text: str, id: str = "") -> None:  # noqa: A002
+    def _reject(self, subject: str, payload: bytes, code: str, text: str, id: str = "") -> None:
         """Changes nothing: refusal to the sender where the plane allows one, dead letter, counter."""
         self.counts[code] += 1
         self._dead(code, text, subject, payload)

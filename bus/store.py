@@ -34,7 +34,7 @@ class _Ack(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
-async def store(connection: Connection, subject: str, payload: bytes, id: str) -> int:  # noqa: A002
+async def store(connection: Connection, subject: str, payload: bytes, id: str) -> int:
     """Publish into whichever stream holds the subject. Returns the sequence; raises NotStored.
 
     Storing the same id again is harmless: the stream keeps one.
@@ -185,12 +185,12 @@ class Outbox:
 
     async def restore(self) -> None:
         """Take up what a former life left."""
-        for id, subject, payload in await self._state.get("outbox", list[tuple[str, str, str]]) or []:  # noqa: A001
+        for id, subject, payload in await self._state.get("outbox", list[tuple[str, str, str]]) or []:
             self._waiting[id] = (subject, payload.encode())
         if self._waiting:
             self._wake.set()
 
-    async def add(self, subject: str, payload: bytes, id: str) -> None:  # noqa: A002
+    async def add(self, subject: str, payload: bytes, id: str) -> None:
         self._waiting[id] = (subject, payload)
         await self._save()
         self._wake.set()
@@ -205,7 +205,7 @@ class Outbox:
             while self._waiting:
                 sent = 0
                 try:
-                    for id, (subject, payload) in list(self._waiting.items()):  # noqa: A001
+                    for id, (subject, payload) in list(self._waiting.items()):
                         await store(self._connection, subject, payload, id)
                         del self._waiting[id]
                         sent += 1

@@ -38,7 +38,7 @@ class Talk:
     ``id`` is the same on both sides and names the trace; ``transcript`` is what was said so far.
     """
 
-    def __init__(self, table: Conversation, side: str, id: str, carrier: Carrier, clock: Clock) -> None:  # noqa: A002
+    def __init__(self, table: Conversation, side: str, id: str, carrier: Carrier, clock: Clock) -> None:
         self.table, self.side, self.id = table, side, id
         self.peer_side = table.answerer if side == table.opener else table.opener
         self.state = table.start

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from nats import errors
@@ -117,7 +117,7 @@ class Connection:
         self._client: HardClient | None = None
         self._closing = False
         self._rebuild: asyncio.Task[None] | None = None
-        self.on_reconnect: Callable[[], None] = lambda: None
+        self.on_reconnect: Callable[[], object] = lambda: None
         self.refused: list[str] = []
         """Subjects that the server refused, newest last, lower-cased by the library."""
 
@@ -241,6 +241,3 @@ class Connection:
 
 async def _never(_message: object) -> None:
     raise AssertionError("a direct subscription does not use the library's queue")
-
-
-Handler = Callable[..., Awaitable[None] | None]

@@ -1,0 +1,130 @@
+"""The life of one agent: connect, restore, hear, do what is periodic, stop in order."""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import anyio
+
+from agents.kit.agent import Agent, Peers, Settings
+from agents.kit.presence import ShowPresence
+from agents.kit.skill import REJOINED, RESTORES, STARTED, STOPPING, Every, Hears, marks_of
+from bus.address import Address
+from bus.bus import Bus
+from bus.clock import Clock
+from bus.store import State
+from contracts.kit import Conversation
+
+log = logging.getLogger("gridparley.agent")
+STOP_WALL_S = 3.0
+
+
+async def run_agent(
+    agent: Agent,
+    bus: Bus,
+    settings: Settings,
+    peers: Peers,
+    *,
+    ready: Callable[[], Awaitable[None] | None] = lambda: None,
+    stop: anyio.Event | None = None,
+) -> None:
+    """Run until ``stop`` is set; ``ready`` is called once everything is heard.
+
+    Raises BusUnavailable, NotStored while starting, and what the agent's resources raise.
+    """
+    async with agent.resources(settings, bus.address, bus.clock) as given:
+        await _live(agent, bus, settings, peers, given, ready, stop or anyio.Event())
+
+
+async def _live(
+    agent: Agent,
+    bus: Bus,
+    settings: Settings,
+    peers: Peers,
+    given: Mapping[type, object],
+    ready: Callable[[], Awaitable[None] | None],
+    stop: anyio.Event,
+) -> None:
+    clock = bus.clock
+    skills = agent.build(
+        {
+            Bus: bus,
+            Address: bus.address,
+            Clock: clock,
+            State: bus.state,
+            type(settings): settings,
+            Peers: peers,
+            **given,
+        }
+    )
+    bound = [(getattr(skill, name), mark) for skill in skills for name, mark in marks_of(type(skill))]
+    for skill in skills:
+        if isinstance(skill, ShowPresence):
+            skill.use_cases = agent.vocabulary.use_cases
+    wire(bus, bound)
+    bus.join(peers.groups)
+    await bus.open()
+    async with anyio.create_task_group() as group:
+        try:
+            for method, mark in bound:
+                if mark is RESTORES:
+                    await method()
+            for method, mark in bound:
+                if mark is REJOINED:
+                    bus.on_rejoin(method)
+            await bus.run(group)
+            for method, mark in bound:
+                if mark is STARTED:
+                    group.start_soon(method)
+                elif isinstance(mark, Every):
+                    group.start_soon(_repeat, method, _period(mark, settings), clock)
+            done = ready()
+            if inspect.isawaitable(done):
+                await done
+            await stop.wait()
+        finally:
+            with anyio.move_on_after(STOP_WALL_S, shield=True):
+                await _stop(bound, bus)
+            group.cancel_scope.cancel()
+
+
+def wire(bus: Bus, bound: list[tuple[Any, object]]) -> None:
+    """Register what the marks say."""
+    for method, mark in bound:
+        if isinstance(mark, Conversation):
+            bus.answer(mark, method)
+        elif isinstance(mark, Hears):
+            bus.on(mark.kind, method, of=mark.of)
+            home = mark.where == "home"
+            if mark.where != "addressed":
+                for role in mark.of or ():
+                    bus.listen(mark.kind, site=bus.address.site if home else "*", role=role.name, home=home)
+                if not mark.of:
+                    bus.listen(mark.kind, site=bus.address.site if home else "*", home=home)
+
+
+async def _stop(bound: list[tuple[Any, object]], bus: Bus) -> None:
+    for method, mark in bound:
+        if mark is STOPPING:
+            try:
+                await method()
+            except Exception:  # one skill's trouble must not keep the others from stopping in order
+                log.exception("%s did not stop in order", method)
+    await bus.close()
+
+
+def _period(mark: Every, settings: Settings) -> float:
+    return float(getattr(settings, mark.period)) if isinstance(mark.period, str) else mark.period
+
+
+async def _repeat(method: Callable[[], Any], period_s: float, clock: Clock) -> None:
+    """Without drift; what a slow turn missed is left out, and how late each turn was is reported."""
+    due = clock.now()
+    while True:
+        due = max(due + period_s, clock.now())
+        await clock.sleep_until(due)
+        clock.late(clock.now() - due)
+        result = method()
+        if inspect.isawaitable(result):
+            await result
