@@ -1,0 +1,123 @@
+"""The canonical point names: all that device agents know of a product. Documented in `devices/README.md`."""
+
+import re
+
+POINTS: dict[str, dict[str, bool]] = {
+    # class -> point -> may be writable
+    "meter": {
+        "power_w": False,
+        "voltage_ln_v": False,
+        "current_ln_a": False,
+        "power_ln_w": False,
+        "reactive_power_var": False,
+        "frequency_hz": False,
+        "import_wh": False,
+        "export_wh": False,
+    },
+    "evse": {
+        "state": False,
+        "power_w": False,
+        "current_ln_a": False,
+        "voltage_ln_v": False,
+        "energy_wh": False,
+        "session_wh": False,
+        "current_limit_a": True,
+        "hardware_limit_a": False,
+        "enabled": True,
+        "timeout_s": True,
+        "failsafe_current_a": True,
+    },
+    "pv": {
+        "power_w": False,
+        "power_ln_w": False,
+        "voltage_ln_v": False,
+        "current_ln_a": False,
+        "frequency_hz": False,
+        "energy_wh": False,
+        "power_limit_percent": True,
+        "power_limit_enabled": True,
+        "rating_w": False,
+        "state": False,
+        "limit_timeout_s": True,
+    },
+    "battery": {
+        "power_w": False,
+        "power_ln_w": False,
+        "voltage_ln_v": False,
+        "current_ln_a": False,
+        "soc_percent": False,
+        "capacity_wh": False,
+        "power_setpoint_w": True,
+        "control_mode": True,
+        "command": True,
+        "enabled": True,
+        "rating_w": False,
+        "charge_limit_percent": True,
+        "discharge_limit_percent": True,
+        "setpoint_mode": True,
+        "state": False,
+        "setpoint_timeout_s": True,
+        "import_wh": False,
+        "export_wh": False,
+        "charge_limit_w": False,
+        "discharge_limit_w": False,
+    },
+    "heatpump": {
+        "power_w": False,
+        "state": False,
+        "flow_temperature_c": False,
+        "return_temperature_c": False,
+        "tank_temperature_c": False,
+        "outdoor_temperature_c": False,
+        "power_setpoint_w": True,
+        "sg_ready_1": True,
+        "sg_ready_2": True,
+        "energy_wh": False,
+        "heat_wh": False,
+        "error": False,
+        "control_mode": True,
+    },
+    "relay": {"relay_n": True},
+}
+
+NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
+    # class -> of each group at least one point
+    "meter": (("power_w",),),
+    "evse": (("state",), ("current_limit_a",)),
+    "pv": (("power_w",),),
+    "battery": (("power_w",), ("soc_percent",)),
+    "heatpump": (("power_setpoint_w", "sg_ready_1"),),
+    "relay": (("relay_1",),),
+}
+
+STATES: dict[str, frozenset[str]] = {
+    "evse": frozenset({"idle", "connected", "charging", "error"}),
+    "pv": frozenset({"off", "sleeping", "starting", "running", "throttled", "stopping", "error", "standby"}),
+    "battery": frozenset({"off", "standby", "running", "error"}),
+    "heatpump": frozenset({"off", "standby", "heating", "hot_water", "cooling", "defrosting", "error"}),
+}
+
+UNITS = {
+    "_wh": "Wh",
+    "_w": "W",
+    "_var": "var",
+    "_v": "V",
+    "_a": "A",
+    "_hz": "Hz",
+    "_s": "s",
+    "_percent": "%",
+    "_c": "degC",
+}
+
+SIGNED = re.compile(r"^(power(_l[123])?_w|power_setpoint_w)$")
+"""Points whose sign tells direction; a file has to say what a positive register means."""
+
+
+def generic(name: str) -> str:
+    """The vocabulary's form of a name: power_l2_w -> power_ln_w, relay_7 -> relay_n."""
+    return re.sub(r"^relay_[1-9]\d?$", "relay_n", re.sub(r"_l[123]_", "_ln_", name))
+
+
+def unit_of(name: str) -> str:
+    """The unit that a name's suffix says; empty for words and switches."""
+    return next((unit for suffix, unit in UNITS.items() if name.endswith(suffix)), "")
