@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 Table = Literal["input", "holding", "coil", "discrete"]
-Kind = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bool", "enum", "str"]
+Kind = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bool", "enum", "enum32", "str"]
 Order = Literal["big", "little"]
 Class = Literal["meter", "pv", "battery", "evse", "heatpump", "relay"]
 Grade = Literal["bronze", "silver", "gold"]
@@ -23,6 +23,7 @@ WORDS_OF_KIND: dict[str, int] = {
     "bool": 1,
     "enum": 1,
     "u32": 2,
+    "enum32": 2,
     "s32": 2,
     "f32": 2,
     "u64": 4,

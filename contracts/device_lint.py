@@ -95,7 +95,7 @@ def _point(device: DeviceFile, name: str, point: Point) -> Iterator[str]:
         yield f"{place}: scale {point.scale} must be above 0; direction is said by positive"
     if point.type == "str" and not point.length:
         yield f"{place}: a str needs length"
-    if point.type == "enum" and not point.values:
+    if point.type in ("enum", "enum32") and not point.values:
         yield f"{place}: an enum needs values"
     if point.min is not None and point.max is not None and point.min >= point.max:
         yield f"{place}: min {point.min} is not below max {point.max}"
@@ -114,7 +114,7 @@ def _writable(device: DeviceFile, place: str, point: Point) -> Iterator[str]:
         yield f"{place}: function single writes one register, the point has more"
     if point.mask is not None:
         yield f"{place}: a masked point cannot be written: the other bits would be lost"
-    if point.type in ("bool", "enum", "str"):
+    if point.type in ("bool", "enum", "enum32", "str"):
         return
     if point.min is None or point.max is None:
         yield f"{place}: is writable, so min and max are needed"

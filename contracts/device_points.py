@@ -94,7 +94,7 @@ STATES: dict[str, frozenset[str]] = {
     "evse": frozenset({"idle", "connected", "charging", "error"}),
     "pv": frozenset({"off", "sleeping", "starting", "running", "throttled", "stopping", "error", "standby"}),
     "battery": frozenset({"off", "standby", "running", "error"}),
-    "heatpump": frozenset({"off", "standby", "heating", "hot_water", "cooling", "defrosting", "error"}),
+    "heatpump": frozenset({"off", "standby", "heating", "hot_water", "cooling", "defrosting", "blocked", "error"}),
 }
 
 UNITS = {

@@ -19,8 +19,13 @@ _FORMAT = {
     "f64": "d",
     "bool": "H",
     "enum": "H",
+    "enum32": "I",
 }
-_BITS = {"u16": 16, "s16": 16, "u32": 32, "s32": 32, "u64": 64, "s64": 64, "bool": 16, "enum": 16}
+_BITS = {"u16": 16, "s16": 16, "u32": 32, "s32": 32, "u64": 64, "s64": 64, "bool": 16, "enum": 16, "enum32": 32}
+
+
+_ENUMS = ("enum", "enum32")
+_STEPLESS = (*_ENUMS, "f32", "f64", "bool", "str")
 
 
 class RegisterError(Exception):
@@ -107,7 +112,7 @@ class Codec:
             raw = (raw & point.mask) >> self._shift
         if point.type == "bool":
             return bool(raw & point.mask) if point.mask is not None else bool(raw)
-        if point.type == "enum":
+        if point.type in _ENUMS:
             meaning = self._meanings.get(raw)
             if meaning is None:
                 raise GarbledError(point.name, (raw,), f"hold the code {raw}, which the document does not list")
@@ -159,7 +164,7 @@ class Codec:
 
     def step(self, exponent: int = 0) -> float:
         """The smallest difference that the registers can hold; 0 for floats, words and switches."""
-        if self.point.type in ("f32", "f64", "bool", "enum", "str"):
+        if self.point.type in _STEPLESS:
             return 0.0
         return float(self.point.scale * 10.0**exponent)
 
@@ -169,11 +174,11 @@ class Codec:
             if not isinstance(value, str) or len(value.encode()) > self._size:
                 raise RangeError(point.name, value, 0, self._size, f"text of at most {self._size} bytes is wanted")
             return self._crooked(value.encode().ljust(self._size, b"\0"))
-        if kind == "enum":
+        if kind in _ENUMS:
             code = self._codes.get(value) if isinstance(value, str) else None
             if code is None:
                 raise RangeError(point.name, value, None, None, f"wanted is one of {sorted(self._codes)}")
-            return (code << self._shift,)
+            return self._crooked(_pack(point.name, value, code, kind, self._shift))
         if kind == "bool" or point.type == "bool":
             if value not in (0, 1):
                 raise RangeError(point.name, value, False, True, "true or false is wanted")

@@ -76,7 +76,7 @@ class SimulatedUnit:
             }
             self._know(device.points)
             for name, point in device.points.items():
-                if point.type == "enum":
+                if point.type in ("enum", "enum32"):
                     self.put({name: next(iter(point.values.values()))})  # code 0 may be none of the document's
 
     def remap(self, models: tuple[int, ...]) -> None:
