@@ -5,9 +5,9 @@ customers' injections in place.
 
 Zero sequence (SimBench gives positive sequence only):
 
-- Cables: the current returns by the fourth conductor, which has the phases' cross-section, and by nothing else. Kirchhoff
-  gives Z0 = Z1 + 3 Zn, so R0 = 4 R1; the same ratio is taken for X0. The earth path would lower both: unbalance is
-  over- rather than understated.
+- Cables: the current returns by the fourth conductor, which has the phases' cross-section, and by nothing else.
+  Kirchhoff gives Z0 = Z1 + 3 Zn, so R0 = 4 R1; the same ratio is taken for X0. The earth path would lower both:
+  unbalance is over- rather than understated.
 - Transformer: Dyn5, star point earthed: zero-sequence current circulates in the delta, the medium voltage sees none.
 - Capacitance: C0 = C1.
 """

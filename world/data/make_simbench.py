@@ -1,6 +1,8 @@
-"""Make the extract of SimBench that the world runs on: ``grid.json`` and ``profiles.npz`` beside this file, and the test case.
+"""Make the extract of SimBench that the world runs on, and the feeder's test case.
 
-Run it with a Python that has ``simbench`` installed (1.6.3 made the committed files); the project itself does not need it::
+The extract is ``grid.json`` and ``profiles.npz`` beside this file.
+
+Run it with a Python that has ``simbench`` installed (1.6.3 made the committed files); the project does not need it::
 
     python -m venv /some/where && /some/where/bin/pip install simbench==1.6.3
     /some/where/bin/python world/data/make_simbench.py [CASE_FOLDER]
