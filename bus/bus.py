@@ -273,7 +273,7 @@ class Bus:
             "gridparley.use_cases": ",".join(table.use_cases),
         }
         with tracing.span(f"{table.name} {side}", attributes, parent=parent) as mark:
-            talk = Talk(table, side, id, _ToPeer(self, peer, id, mark), self.clock)
+            talk = Talk(table, side, id, _ToPeer(self, peer, id, mark), self.clock, peer)
             self._talks[(id, peer)] = _Open(talk, peer)
             try:
                 yield talk

@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 import anyio
 
+from bus.address import Address
 from bus.clock import Clock
 from contracts.kit import END, Conversation, Lapsed, Message
 
@@ -35,11 +36,14 @@ class Carrier(Protocol):
 class Talk:
     """One side of a conversation. ``say`` and ``hear`` move it along the table or raise.
 
-    ``id`` is the same on both sides and names the trace; ``transcript`` is what was said so far.
+    ``id`` is the same on both sides and names the trace; ``transcript`` is what was said so far; ``peer`` is whom the
+    servers vouch for, None only where no bus carries the talk.
     """
 
-    def __init__(self, table: Conversation, side: str, id: str, carrier: Carrier, clock: Clock) -> None:
-        self.table, self.side, self.id = table, side, id
+    def __init__(
+        self, table: Conversation, side: str, id: str, carrier: Carrier, clock: Clock, peer: Address | None = None
+    ) -> None:
+        self.table, self.side, self.id, self.peer = table, side, id, peer
         self.peer_side = table.answerer if side == table.opener else table.opener
         self.state = table.start
         self.transcript: list[str] = []
