@@ -79,6 +79,10 @@ class DeviceReading(Message, frozen=True, kw_only=True):
     """The highest power that it can take on right now (a car's wish, a battery's charge)."""
     energy_wh: Wh | None = None
     soc_percent: Percent | None = None
+    quality: Literal["measured", "estimated"] = "measured"
+    """``estimated`` where the product does not measure (bare SG-Ready contacts): then the most that it can draw."""
+    limit_percent: Percent | None = None
+    """The limit that the hardware holds, share of its rating, as read back; 100 without one. None: it cannot tell."""
 
 
 class SetPower(Message, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Literal
 from contracts.kit import Message
 from contracts.reasons import Reason
 from contracts.roles import APP, CEM, DSO, GATEWAY, HES, METER
-from contracts.units import Instant, Seconds
+from contracts.units import Instant, Seconds, W
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -57,6 +57,27 @@ class GroupAcknowledged(Message, frozen=True, kw_only=True):
 
     group: str
     of: str
+
+
+class Shown(Message, frozen=True, kw_only=True):
+    """What the consumer's display shows now, said at home at every change, so that it can be checked on the bus.
+
+    ``notices`` are the latest messages, newest first; ``warnings`` maps a device to why it is missing or abnormal;
+    ``contract`` maps a direction to the level of its last contract notice; ``emergency`` is the text that stands until
+    its clearance.
+    """
+
+    topic = "system"
+    ttl_s = 60.0
+    clause = "IEC-JWG3032 step 4b; IEC-JWG2113-S2 step 7; IC-PT-PUC-MGCP"
+
+    power_w: W | None = None
+    metered_at: Instant | None = None
+    contract: dict[str, str] = {}
+    emergency: str | None = None
+    warnings: dict[str, str] = {}
+    devices: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 GROUP_SENDERS = (DSO, HES)
