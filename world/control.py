@@ -11,6 +11,7 @@ class Orders:
     def __init__(self) -> None:
         self._points: frozenset[str] = frozenset()
         self._written: dict[str, tuple[Value, float]] = {}
+        self._contact: float | None = None
 
     def know(self, points: Iterable[str]) -> None:
         """The points that the product has."""
@@ -22,6 +23,14 @@ class Orders:
 
     def take(self, point: str, value: Value, instant: float) -> None:
         self._written[point] = (value, instant)
+
+    def touch(self, instant: float) -> None:
+        """A master has read or written something."""
+        self._contact = instant
+
+    def silent_s(self, instant: float) -> float:
+        """Seconds since a master was last heard; 0 while none has ever been."""
+        return 0.0 if self._contact is None else instant - self._contact
 
     def number(self, point: str) -> float | None:
         """The value last written, None when nothing was."""
@@ -36,10 +45,6 @@ class Orders:
         """Seconds since the youngest write to one of ``points``; endless when there was none."""
         written = [self._written[point][1] for point in points if point in self._written]
         return instant - max(written) if written else float("inf")
-
-    def youngest_s(self, instant: float) -> float:
-        """Seconds since any write."""
-        return self.age_s(instant, *self._written)
 
     def dump(self) -> dict[str, tuple[Value, float]]:
         return dict(self._written)

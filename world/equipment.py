@@ -114,7 +114,7 @@ class PvPlant(Equipment):
             share = self._profile.active_share(moment.instant) * (1 + self._noise.at(moment.instant))
             available = self.spec.rating_w * min(max(share, 0.0), 1.0)
             self._state = pv.step(self.spec.rating_w, self._state, moment.dt_s, available, self._limit_w(moment))
-        self.power_w = -self._state.fed_w
+        self.power_w = 0.0 - self._state.fed_w
 
     def _limit_w(self, moment: Moment) -> float | None:
         orders = self.orders
@@ -133,7 +133,6 @@ class PvPlant(Equipment):
         state = self._state
         return {
             "power_w": self.power_w,
-            **_phases("power", "w", self.power_w, self.shares),
             **_electric(moment, self.power_w, self.shares),
             "energy_wh": state.fed_wh,
             "rating_w": self.spec.rating_w,
@@ -183,17 +182,18 @@ class BatteryUnit(Equipment):
     def _ordered_w(self, moment: Moment) -> float | None:
         orders = self.orders
         setpoint = orders.number("power_setpoint_w")
-        if setpoint is None:
+        if setpoint is None or orders.word("setpoint_mode") == "percent":
             return None
-        timeout = orders.number("setpoint_timeout_s")
-        if timeout and orders.youngest_s(moment.instant) > timeout:
+        if orders.has("enabled") and not orders.number("enabled"):
+            return None
+        timeout = orders.number("setpoint_timeout_s") or self.spec.silence_s
+        if timeout and orders.age_s(moment.instant, "power_setpoint_w", "enabled") > timeout:
             return None
         return setpoint
 
     def readings(self, moment: Moment) -> Readings:
         return {
             "power_w": self.power_w,
-            **_phases("power", "w", self.power_w, self.shares),
             **_electric(moment, self.power_w, self.shares),
             "soc_percent": self.soc_percent,
             "capacity_wh": self.spec.capacity_wh,
@@ -266,9 +266,10 @@ class ChargingPoint(Equipment):
         if orders.number("enabled") == 0:
             return 0.0
         limit = orders.number("current_limit_a")
-        timeout, failsafe = orders.number("timeout_s"), orders.number("failsafe_current_a")
-        if timeout and failsafe is not None and orders.youngest_s(moment.instant) > timeout:
-            return failsafe
+        timeout = orders.number("timeout_s") or self.spec.silence_s
+        if timeout and orders.silent_s(moment.instant) > timeout:
+            failsafe = orders.number("failsafe_current_a")
+            return self.spec.failsafe_a if failsafe is None else failsafe
         return self._box.rating_a if limit is None else limit
 
     def defaults(self) -> Readings:
@@ -305,15 +306,17 @@ class HeatPumpUnit(Equipment):
 
     def advance(self, moment: Moment) -> None:
         profile_w = self.spec.rating_w * self._profile.active_share(moment.instant)
-        wish = self._wish() if moment.live else heatpump.Wish(limit_w=0.0)
+        wish = self._wish(moment.instant) if moment.live else heatpump.Wish(limit_w=0.0)
         self._state = heatpump.step(self._pump, self._state, moment.dt_s, profile_w, moment.outdoor_c, wish)
         self.power_w = self._state.power_w
         self.reactive_power_var = self.power_w * self.spec.rating_var / self.spec.rating_w
 
-    def _wish(self) -> heatpump.Wish:
+    def _wish(self, instant: float) -> heatpump.Wish:
         orders = self.orders
         contacts = heatpump.sg_ready(bool(orders.number("sg_ready_1")), bool(orders.number("sg_ready_2")))
         setpoint = orders.number("power_setpoint_w")
+        if self.spec.silence_s and orders.age_s(instant, "power_setpoint_w") > self.spec.silence_s:
+            setpoint = None
         if setpoint is None and contacts is heatpump.SgReady.NORMAL:
             return heatpump.FREE
         return heatpump.Wish(contacts=contacts, setpoint_w=setpoint)
@@ -323,7 +326,7 @@ class HeatPumpUnit(Equipment):
         lift = 5.0 if self.power_w > 0 else 0.0
         return {
             "power_w": self.power_w,
-            "state": "off" if not moment.live else "heating" if self.power_w > 0 else "standby",
+            "state": self._word(moment),
             "flow_temperature_c": tank_c + lift,
             "return_temperature_c": tank_c - 2.0,
             "tank_temperature_c": tank_c,
@@ -333,6 +336,11 @@ class HeatPumpUnit(Equipment):
             "error": 0,
         }
 
+    def _word(self, moment: Moment) -> str:
+        if not moment.live:
+            return "off"
+        return "heating" if self.power_w > 0 else "standby"
+
     def dump(self) -> object:
         return self._state
 
@@ -340,15 +348,13 @@ class HeatPumpUnit(Equipment):
         self._state = msgspec.convert(state, heatpump.HeatPumpState)
 
 
-def _phases(quantity: str, suffix: str, total: float, shares: Phased) -> Readings:
-    return {f"{quantity}_l{n}_{suffix}": total * share for n, share in enumerate(shares, 1)}
-
-
 def _electric(moment: Moment, power_w: float, shares: Phased) -> Readings:
+    # Inverters count currents unsigned (SunSpec 103, 701); the direction is in the power.
     shown: Readings = {"frequency_hz": 50.0 if moment.live else 0.0}
     for n, (volts, share) in enumerate(zip(moment.voltage_v, shares, strict=True), 1):
         shown[f"voltage_l{n}_v"] = volts
-        shown[f"current_l{n}_a"] = power_w * share / volts if volts > 0 else 0.0
+        shown[f"power_l{n}_w"] = power_w * share
+        shown[f"current_l{n}_a"] = abs(power_w) * share / volts if volts > 0 else 0.0
     return shown
 
 

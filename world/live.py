@@ -40,12 +40,14 @@ class LiveUnit(SimulatedUnit):
 
     def _take(self, name: str, value: Value) -> None:
         self._orders.take(name, value, self._now())
+        self._orders.touch(self._now())
 
     def expire(self) -> None:
         """The physics has moved on: the next read fills the registers anew."""
         self._stale = True
 
     def serve_read(self, table: Table, address: int, count: int) -> bytes | int:
+        self._orders.touch(self._now())
         self.refresh()
         return super().serve_read(table, address, count)
 

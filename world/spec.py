@@ -29,7 +29,10 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     profile        SimBench profile; for a charging point empty means that cars come by events only
     phases         1 or 3; a single-phase device's phase is drawn from the seed
     capacity_wh, efficiency_share, self_discharge_percent_per_day  of a battery
-    soc_percent    of a battery at the start
+    soc_percent    of a battery at the start; one that has served a house without PV is at its reserve
+    silence_s      setting of the device: after so long without its master it goes into its own safe state (0: never). A
+                   charging point that nobody reads then gives ``failsafe_a`` per phase; a battery or heat pump that
+                   nobody writes to works for itself again
     """
 
     name: str
@@ -43,7 +46,9 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     capacity_wh: float = 0.0
     efficiency_share: float = 0.95
     self_discharge_percent_per_day: float = 0.13
-    soc_percent: float = 20.0
+    soc_percent: float = 5.0
+    silence_s: float = 0.0
+    failsafe_a: float = 0.0
 
 
 class HouseholdSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -32,12 +32,22 @@ EVENING_HOMES = ("h01", "h02", "h03", "h05", "h06", "h07", "h09", "h10", "h12", 
 """Homes that have an 11 kW charging point in the evening besides what SimBench gives them."""
 CHARGING_W = 11_000.0
 
-METERS = ("eastron_sdm630", "eastron_sdm72d", "sunspec_meter")
+METERS = ("eastron_sdm630", "sunspec_meter")
+TOTAL_ONLY_METER = "eastron_sdm72d"
+TOTAL_ONLY_HOMES = ("h02", "h07", "h13")
+"""Homes without a charging point, where a meter that does not tell phases apart will do."""
 SUBSTATION_METER = "eastron_sdm630"
-CHARGING_POINTS = ("keba_p30", "abb_terra_ac")
-HEAT_PUMPS = ("heatpump_setpoint", "heatpump_sg_ready")
-INVERTER = "sunspec_inverter"
-BATTERIES = ("sunspec_battery", "battery_vendor")
+SMALL_CHARGING_POINT = "keba_p30"
+"""Cannot go below 6 A: at 3.7 kW on one phase that is 1.4 kW."""
+CHARGING_POINT = "abb_terra_ac"
+HEAT_PUMPS = ("lambda_eu_l", "sg_ready_waveshare_relay")
+INVERTERS = ("sunspec_inverter", "sunspec_der_inverter")
+BATTERY = "sunspec_battery"
+SMALL_BATTERY = "kostal_plenticore"
+"""Its registers end at 32 kW."""
+SILENCE_S = {"abb_terra_ac": 120.0, "lambda_eu_l": 300.0, "kostal_plenticore": 120.0}
+"""How long these are set to wait for their master. That they wait is in their documents, how long is up to the
+installer."""
 _FUSES_A = (35, 50, 63, 80, 100, 125, 160, 200, 250)
 _FIRST_UNIT: dict[DeviceKind, int] = {"evse": 10, "heatpump": 20, "pv": 30, "battery": 40}
 
@@ -66,15 +76,16 @@ def _site(
         raise ValueError(f"bus {bus} has {len(households)} households, a connection point needs one")
     made: list[DeviceSpec] = []
 
-    def add(kind: DeviceKind, products: tuple[str, ...], rating_w: float, **more: Any) -> None:
+    def add(kind: DeviceKind, product: str, rating_w: float, **more: Any) -> None:
         number = 1 + sum(one.kind == kind for one in made)
         made.append(
             DeviceSpec(
                 name=f"{kind}{number}",
                 kind=kind,
-                product=products[next(turn[kind]) % len(products)],
+                product=product,
                 unit=_FIRST_UNIT[kind] + number - 1,
                 rating_w=rating_w,
+                silence_s=SILENCE_S.get(product, 0.0),
                 **more,
             )
         )
@@ -84,19 +95,23 @@ def _site(
         if kind == "evse":
             # The box is the one that the profile names (3.7, 11, 22 kW); SimBench's peak is up to 1 % less.
             rating_w = float(load.profile.rsplit("_", 1)[1]) * 1e3
-            add(kind, CHARGING_POINTS, rating_w, profile=load.profile, phases=1 if rating_w < 4_000 else 3)
+            small = rating_w < 4_000
+            product = SMALL_CHARGING_POINT if small else CHARGING_POINT
+            add(kind, product, rating_w, profile=load.profile, phases=1 if small else 3)
         elif kind == "heatpump":
-            add(kind, HEAT_PUMPS, load.power_w, rating_var=load.reactive_var, profile=load.profile)
+            add(
+                kind, HEAT_PUMPS[next(turn[kind]) % 2], load.power_w, rating_var=load.reactive_var, profile=load.profile
+            )
     if name in extra_charging:
-        add("evse", CHARGING_POINTS, CHARGING_W)
+        add("evse", CHARGING_POINT, CHARGING_W)
     for plant in grid.pv:
         if plant.bus == bus:
-            add("pv", (INVERTER,), plant.power_w, profile=plant.profile)
+            add("pv", INVERTERS[next(turn["pv"]) % 2], plant.power_w, profile=plant.profile)
     for storage in grid.storage:
         if storage.bus == bus:
             add(
                 "battery",
-                BATTERIES,
+                SMALL_BATTERY if storage.power_w < 20_000 else BATTERY,
                 storage.power_w,
                 capacity_wh=storage.capacity_wh,
                 efficiency_share=storage.efficiency_share,
@@ -108,7 +123,7 @@ def _site(
     return SiteSpec(
         name=name,
         bus=bus,
-        meter=MeterSpec(product=METERS[place % len(METERS)]),
+        meter=MeterSpec(product=TOTAL_ONLY_METER if name in TOTAL_ONLY_HOMES else METERS[place % 2]),
         household=HouseholdSpec(profile=home.profile, power_w=home.power_w, reactive_var=home.reactive_var),
         devices=tuple(made),
         contract_w=round(consumption_w + 499, -3),

@@ -40,8 +40,8 @@ def step(battery: Battery, state: BatteryState, dt_s: float, wanted_w: float) ->
     stored = state.energy_wh * (1 - battery.self_discharge_percent_per_day / 100 * dt_s / _DAY_S)
     floor = battery.capacity_wh * battery.reserve_percent / 100
     most = min(battery.rating_w, max(0.0, battery.capacity_wh - stored) / (one_way * hours))
-    least = -min(battery.rating_w, max(0.0, stored - floor) * one_way / hours)
-    power = min(max(wanted_w, least), most)
+    least = 0.0 - min(battery.rating_w, max(0.0, stored - floor) * one_way / hours)
+    power = min(max(wanted_w, least), most) + 0.0  # no negative zero
     moved = power * hours
     return BatteryState(
         energy_wh=stored + (moved * one_way if power > 0 else moved / one_way),
@@ -56,4 +56,4 @@ def self_consumption_w(residual_w: float) -> float:
 
     residual_w  the site without the battery, + = taken. A site without surplus never charges it.
     """
-    return -residual_w
+    return 0.0 - residual_w
