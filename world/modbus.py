@@ -317,19 +317,24 @@ class Gateway:
     """One Modbus TCP endpoint with the units of a site, as a serial gateway has them.
 
     port        0 takes a free one; `.port` says which after start
-    on_request  called with unit and request (function code first) before the answer, for measuring
     """
 
     def __init__(self, units: Iterable[SimulatedUnit], host: str = "127.0.0.1", port: int = 0) -> None:
         self.units = {unit.unit: unit for unit in units}
         self.host, self.port = host, port
-        self.on_request: Callable[[int, bytes], None] | None = None
+        self._watcher: Callable[[int, bytes], None] | None = None
         self._server: _Server | None = None
+
+    def watch(self, watcher: Callable[[int, bytes], None]) -> None:
+        """Has `watcher(unit, request)` called before each answer, the request's function code first: for measuring."""
+        self._watcher = watcher
+        if self._server is not None:
+            self._server.on_request = watcher
 
     async def start(self) -> None:
         """Listens. Raises ModbusException when the port is taken."""
         server = _Server(self.units, (self.host, self.port))
-        server.on_request = self.on_request
+        server.on_request = self._watcher
         if not await server.listen():
             raise ModbusException(f"{self.host}:{self.port} cannot be opened. Is another gateway or server using it?")
         self._server = server

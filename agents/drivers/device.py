@@ -77,9 +77,16 @@ class Device:
 
     @classmethod
     async def open(
-        cls, file: DeviceFile | str | Path, host: str, port: int | None = None, unit: int | None = None, *, clock: Clock
+        cls,
+        file: DeviceFile | str | Path,
+        host: str,
+        port: int | None = None,
+        unit: int | None = None,
+        *,
+        clock: Clock,
+        timeout_s: float | None = None,
     ) -> "Device":
-        """Takes the unit on its line; port and unit default to the product's. Nothing is sent yet.
+        """Takes the unit on its line; port, unit and timeout (wall time) default to the product's. Nothing is sent yet.
 
         raises  DeviceFileError; LineTakenError when the unit has an owner in this process
         """
@@ -87,7 +94,7 @@ class Device:
             file = device_file.load(file)
         unit = file.line.unit if unit is None else unit
         line = Line.shared(host, file.line.port if port is None else port, file.line.timeout_s)
-        line.add(unit, file.line)
+        line.add(unit, file.line, timeout_s)
         return cls(file, line, unit, clock)
 
     async def close(self) -> None:
@@ -103,6 +110,10 @@ class Device:
     def health(self) -> Health:
         """How it is doing now."""
         return msgspec.structs.replace(self._health, retry_in_s=self._line.backing_off_s(self.unit))
+
+    def retry_now(self) -> None:
+        """Ends the back-off: the next read asks the device."""
+        self._line.retry_now(self.unit)
 
     def has(self, name: str) -> bool:
         """Whether the product has the point; for SunSpec devices before their first answer: whether it may have it."""

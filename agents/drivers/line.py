@@ -40,10 +40,10 @@ class Clock(Protocol):
 class UnitState:
     """What the line knows of one unit, and who waits to speak to it."""
 
-    __slots__ = ("backoff_s", "gap_s", "last", "not_before", "reads", "writes")
+    __slots__ = ("backoff_s", "gap_s", "last", "not_before", "reads", "timeout_s", "writes")
 
-    def __init__(self, gap_s: float) -> None:
-        self.gap_s = gap_s
+    def __init__(self, gap_s: float, timeout_s: float) -> None:
+        self.gap_s, self.timeout_s = gap_s, timeout_s
         self.backoff_s = 0.0
         self.not_before = 0.0
         self.last = ""
@@ -81,16 +81,13 @@ class Line:
     def shared(cls, host: str, port: int, timeout_s: float = 1.0) -> "Line":
         """The line's owner in this process, opened when there is none. Closed with its last unit."""
         known = cls._owned.get((host, port))
-        if known is not None and not known._loop.is_closed():
-            known.wire.timeout_s = max(known.wire.timeout_s, timeout_s)
-            return known
-        return cls.open(host, port, timeout_s)
+        return known if known is not None and not known._loop.is_closed() else cls.open(host, port, timeout_s)
 
-    def add(self, unit: int, defaults: LineDefaults) -> None:
+    def add(self, unit: int, defaults: LineDefaults, timeout_s: float | None = None) -> None:
         """Takes a unit. Raises LineTakenError when somebody has it."""
         if unit in self.units:
             raise LineTakenError(self.wire.where(unit), "the unit")
-        self.units[unit] = UnitState(defaults.gap_ms / 1000)
+        self.units[unit] = UnitState(defaults.gap_ms / 1000, defaults.timeout_s if timeout_s is None else timeout_s)
 
     def drop(self, unit: int) -> None:
         """Gives a unit back; the line closes with the last one."""
@@ -115,6 +112,12 @@ class Line:
         state = self.units.get(unit)
         return max(0.0, state.not_before - self._loop.time()) if state else 0.0
 
+    def retry_now(self, unit: int) -> None:
+        """Ends the back-off of a unit and of the connection: the next request goes out."""
+        self._connect_not_before = 0.0
+        if unit in self.units:
+            self.units[unit].not_before = 0.0
+
     async def read(self, request: Request, *, for_write: bool = False) -> bytes:
         """Sends a prepared read in its turn; reads that belong to a write have a write's turn. Raises DriverError."""
         state = self._ready(request.unit)
@@ -124,6 +127,8 @@ class Line:
             answer = await self.wire.read(request)
         except DriverError as error:
             self._failed(state, error)
+            if self._closed:
+                raise ClosedError(self.wire.where()) from error
             raise
         else:
             state.backoff_s = 0.0
@@ -140,6 +145,8 @@ class Line:
             await self.wire.write(unit, table, address, words, single)
         except DriverError as error:
             self._failed(state, error)
+            if self._closed:
+                raise ClosedError(self.wire.where()) from error
             raise
         else:
             state.backoff_s = 0.0
@@ -186,6 +193,7 @@ class Line:
         now = self._loop.time()
         if now < state.not_before:
             raise BackingOffError(self.wire.where(unit), state.not_before - now, state.last)
+        self.wire.timeout_s = state.timeout_s
         if not self.wire.connected:
             if now < self._connect_not_before:
                 raise ConnectError(self.wire.where(), self._connect_last, self._connect_not_before - now)

@@ -92,11 +92,14 @@ class _Transactions(TransactionManager):
         super().data_received(data)
 
     def callback_data(self, data: bytes, addr: tuple[Any, ...] | None = None) -> int:
-        if self.open and (fault := self._header_fault(data)):
+        if not self.open:
+            return len(data)  # nobody asked
+        used = self._stale(data)
+        if fault := self._header_fault(data[used:]):
             self._fail(fault)
             return len(data)
         try:
-            return super().callback_data(data, addr)
+            return used + super().callback_data(data[used:], addr)
         except (ModbusException, ValueError, IndexError, struct.error) as error:
             self._fail(str(error))
             return len(data)
@@ -105,6 +108,17 @@ class _Transactions(TransactionManager):
         super().callback_disconnected(exc)
         if self.open and not self.response_future.done():
             self.response_future.set_exception(ConnectionError("closed by the other side"))
+
+    def _stale(self, data: bytes) -> int:
+        """Bytes of whole frames that answer an earlier request; pymodbus would take transaction 0 for any."""
+        used = 0
+        while len(data) - used >= 8 and data[used + 2 : used + 4] == b"\0\0":
+            length = 6 + int.from_bytes(data[used + 4 : used + 6], "big")
+            ours = int.from_bytes(data[used : used + 2], "big") == self.request_transaction_id
+            if ours or length > len(data) - used:
+                break
+            used += length
+        return used
 
     def _header_fault(self, data: bytes) -> str:
         """What is wrong with the seven bytes that every Modbus TCP frame starts with; empty when nothing is."""
@@ -129,7 +143,7 @@ class ModbusWire:
     """
 
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
-        self.host, self.port, self.timeout_s = host, port, timeout_s
+        self.host, self.port = host, port
         # No retries and no reconnecting in the background: the line decides when to try what again.
         self._client = AsyncModbusTcpClient(host, port=port, timeout=timeout_s, retries=0, reconnect_delay=0)
         self._context = _Transactions(
@@ -140,6 +154,15 @@ class ModbusWire:
         self._client.register(_Input)
         # One silent unit must not cost its neighbours the connection.
         self._client.set_max_no_responses(1 << 30)
+
+    @property
+    def timeout_s(self) -> float:
+        """Wall time for connecting and for the next answer."""
+        return self._context.comm_params.timeout_connect
+
+    @timeout_s.setter
+    def timeout_s(self, seconds: float) -> None:
+        self._context.comm_params.timeout_connect = seconds
 
     def where(self, unit: int | None = None) -> str:
         """The name of this wire, and of a unit on it, in errors."""
@@ -169,7 +192,8 @@ class ModbusWire:
         """The raw bytes of the registers (two each, big-endian), or one byte, 0 or 1, per coil. Raises DriverError."""
         answer = await self._exchange(request.pdu, str(request), request.unit)
         if request.table in ("coil", "discrete"):
-            if not isinstance(answer, ReadCoilsResponse | ReadDiscreteInputsResponse):
+            bits = isinstance(answer, ReadCoilsResponse | ReadDiscreteInputsResponse)
+            if not bits or answer.function_code != request.pdu.function_code:
                 raise BadAnswerError(self.where(request.unit), f"answers {request} with another function")
             if len(answer.bits) != (request.count + 7) // 8 * 8:
                 raise BadAnswerError(
@@ -177,7 +201,7 @@ class ModbusWire:
                     f"answers {request} with {len(answer.bits)} bits in place of {request.count}",
                 )
             return bytes(answer.bits[: request.count])
-        if not isinstance(answer, _Registers):
+        if not isinstance(answer, _Registers) or answer.function_code != request.pdu.function_code:
             raise BadAnswerError(self.where(request.unit), f"answers {request} with another function")
         if len(answer.data) != 2 * request.count:
             raise BadAnswerError(
@@ -227,5 +251,6 @@ class ModbusWire:
         return NoAnswerError(self.where(unit), self.timeout_s)
 
     def close(self) -> None:
-        """Closes the connection; the next request opens it again."""
+        """Closes the connection; an open request fails at once, the next one opens it again."""
         self._client.close()
+        self._context.callback_disconnected(None)
