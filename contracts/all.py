@@ -1,9 +1,9 @@
 """Everything that can be said. Importing this module fills the vocabulary."""
 
-from contracts import device, emergency, grid_state, metering, power_limit, system
+from contracts import device, emergency, grid_state, metering, operator, power_limit, system
 from contracts.kit import Conversation
 
-_MODULES = (power_limit, metering, grid_state, emergency, device, system)
+_MODULES = (power_limit, metering, grid_state, emergency, device, operator, system)
 
 
 def conversations() -> dict[str, Conversation]:
