@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+import msgspec
+
 from contracts.kit import Message
 from contracts.reasons import Reason
 from contracts.roles import APP, CEM, DSO, GATEWAY, HES, METER
@@ -73,9 +75,9 @@ class Shown(Message, frozen=True, kw_only=True):
 
     power_w: W | None = None
     metered_at: Instant | None = None
-    contract: dict[str, str] = {}
+    contract: dict[str, str] = msgspec.field(default_factory=dict)
     emergency: str | None = None
-    warnings: dict[str, str] = {}
+    warnings: dict[str, str] = msgspec.field(default_factory=dict)
     devices: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
