@@ -1,0 +1,242 @@
+"""Least rights, derived: what an agent may publish and subscribe follows from what its skills declare and who is there.
+
+The leaf of a site holds each of its agents to its own rights; the hub holds the site as a whole to the site's name. So
+nobody inside a home can speak as a neighbour, nor as the CEM of its own home.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from agents.kit.agent import Agent, Peers
+from agents.kit.skill import Vocabulary
+from bus import store
+from bus.address import HOME, Address, group, heard, is_home, say, tail
+from contracts.kit import Message
+from contracts.roles import OPS
+from contracts.system import GROUP_MEMBERS, GroupMessage, Refusal
+from deploy.topology import GRID, HUB, Topology
+
+_SERVICE_VERBS = ("PING", "INFO", "STATS")
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Subjects that a user may publish to and subscribe to."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+@dataclass
+class _Words:
+    """Words by the role that they are said to."""
+
+    to: dict[str, set[type[Message]]] = field(default_factory=dict)
+
+    def add(self, roles: Iterable[str], kinds: Iterable[type[Message]]) -> None:
+        for role in roles:
+            self.to.setdefault(role, set()).update(kinds)
+
+
+class Permissions:
+    """The rights of every user of a topology. ``agent_of``: role -> agent, None for operators' tools."""
+
+    def __init__(self, topology: Topology, agent_of: Callable[[str], Agent | None]) -> None:
+        self.topology = topology
+        self.vocabularies: dict[str, Vocabulary] = {}
+        for address in topology.entries:
+            agent = agent_of(address.role)
+            if agent is not None:
+                self.vocabularies[address.role] = agent.vocabulary
+        self._said_to = {role: _said_to(vocabulary) for role, vocabulary in self.vocabularies.items()}
+        for role, words in self._said_to.items():
+            # Who may be addressed may be told that its word changed nothing.
+            words.add([other for other, others in self._said_to.items() if role in others.to], [Refusal])
+
+    def agents(self) -> list[Address]:
+        """Every address that plays a role on the bus; operators' tools are none."""
+        return [address for address in self.topology.entries if address.role in self.vocabularies]
+
+    def may_address(self, sender: Address, receiver: Address) -> set[type[Message]]:
+        """The words that one agent may say to another."""
+        if sender == receiver or not _may_meet(sender, receiver) or sender.role not in self._said_to:
+            return set()
+        return self._said_to[sender.role].to.get(receiver.role, set())
+
+    def peers(self, address: Address) -> Peers:
+        """Its own site, and beyond its border those that it may address or hears."""
+        vocabulary = self.vocabularies[address.role]
+        heard_roles = {role.name for mark in vocabulary.hears if mark.where == "grid" for role in mark.of}
+        known = tuple(
+            other
+            for other in self.agents()
+            if other != address
+            and (other.site == address.site or self.may_address(address, other) or other.role in heard_roles)
+        )
+        groups = self.topology.groups if vocabulary.speaks_to_groups else self.groups_of(address)
+        return Peers(addresses=known, groups=groups)
+
+    def groups_of(self, address: Address) -> tuple[str, ...]:
+        """The groups that it is a member of."""
+        members = {role.name for role in GROUP_MEMBERS}
+        return self.topology.groups_of(address) if address.role in members else ()
+
+    def hub_domain(self, address: Address) -> str | None:
+        """The grid side's JetStream domain, None for who is connected to the hub itself."""
+        return None if address.site == GRID else HUB
+
+    def heard_records(self, address: Address) -> list[str]:
+        """The durable says of the grid side that it hears, as filters of its consumer."""
+        return sorted(
+            subject
+            for mark in self.vocabularies[address.role].hears
+            if mark.where == "grid" and mark.kind.durable
+            for subject in _heard_from(mark.kind, mark.of, "*", home=False)
+        )
+
+    # ---------------------------------------------------------------- one agent
+
+    def of(self, address: Address) -> Rights:
+        """An agent's rights at its own server."""
+        if address.role == OPS.name:
+            return self._operator(address)
+        publish = {
+            *self._addressed(address),
+            *self._said(address),
+            *self._kept(address),
+            *self._missed(address),
+            *self._last_values(address),
+            f"_R.*.{OPS.name}.>",
+        }
+        subscribe = {*address.mailboxes, f"{address.inbox}.>", *self._heard(address), *_service(address)}
+        subscribe.update(f"group.{name}.>" for name in self.groups_of(address))
+        return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))
+
+    def _addressed(self, sender: Address) -> Iterator[str]:
+        for receiver in self.agents():
+            for kind in self.may_address(sender, receiver):
+                if is_home(sender, receiver):
+                    yield f"{HOME}to.{receiver}.{sender}.{tail(kind)}"
+                else:
+                    site = "*" if sender.site == GRID else GRID
+                    yield f"to.{site}.{receiver.role}.*.{sender}.{tail(kind)}"
+
+    def _said(self, address: Address) -> Iterator[str]:
+        vocabulary = self.vocabularies[address.role]
+        yield from (say(address, kind, home=True) for kind in vocabulary.says_home)
+        yield from (say(address, kind, home=False) for kind in vocabulary.says_grid)
+        if vocabulary.speaks_to_groups:
+            yield from (group(name, address, GroupMessage) for name in self.topology.groups)
+
+    def _kept(self, address: Address) -> Iterator[str]:
+        yield f"dead.{address}"
+        yield f"$KV.STATE.{address}.>"
+        yield f"$JS.API.DIRECT.GET.{store.STATE}.$KV.STATE.{address}.>"
+
+    def _missed(self, address: Address) -> Iterator[str]:
+        name = store.consumer_name(address)
+        sources: list[tuple[str, str | None]] = [(store.TALKS, None)]
+        hub = self.hub_domain(address)
+        if hub is not None:
+            sources.append((store.TALKS, hub))
+        if self.groups_of(address):
+            sources.append((store.GROUPS, hub))
+        if self.heard_records(address):
+            sources.append((store.RECORDS, hub))
+        for stream, domain in sources:
+            yield f"{_api(domain)}.CONSUMER.MSG.NEXT.{stream}.{name}"
+            yield f"$JS.ACK.{stream}.{name}.>"
+
+    def _last_values(self, address: Address) -> Iterator[str]:
+        for mark in self.vocabularies[address.role].hears:
+            if mark.where == "addressed":
+                continue
+            home = mark.where == "home"
+            stream = store.RECORDS if mark.kind.durable else store.LAST
+            api = _api(None if home else self.hub_domain(address))
+            for subject in _heard_from(mark.kind, mark.of, address.site if home else "*", home=home):
+                yield f"{api}.DIRECT.GET.{stream}.{subject}"
+
+    def _heard(self, address: Address) -> Iterator[str]:
+        for mark in self.vocabularies[address.role].hears:
+            if mark.where != "addressed":
+                home = mark.where == "home"
+                yield from _heard_from(mark.kind, mark.of, address.site if home else "*", home=home)
+
+    def _operator(self, address: Address) -> Rights:
+        """Operators' tools listen to everything at their own server and speak for nobody."""
+        publish = {f"$SRV.{verb}{rest}" for verb in _SERVICE_VERBS for rest in ("", ".>")}
+        publish |= {"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"}
+        for stream in (store.TALKS, store.RECORDS, store.GROUPS, store.LAST, store.DEAD):
+            publish |= {
+                f"$JS.API.DIRECT.GET.{stream}",
+                f"$JS.API.DIRECT.GET.{stream}.>",
+                f"$JS.API.STREAM.MSG.GET.{stream}",
+                f"$JS.API.CONSUMER.CREATE.{stream}.>",
+                f"$JS.API.CONSUMER.CREATE.{stream}",
+                f"$JS.API.CONSUMER.INFO.{stream}.>",
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
+                f"$JS.API.CONSUMER.DELETE.{stream}.>",
+                f"$JS.ACK.{stream}.>",
+            }
+        site = address.site
+        subscribe = {f"{address.inbox}.>", f"{HOME}to.{site}.>", f"{HOME}say.{site}.>"}
+        subscribe |= {"to.>", "say.>", "group.>", "dead.>"} if site == GRID else {f"dead.{site}.>"}
+        return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))
+
+    # ---------------------------------------------------------------- one site at the hub
+
+    def of_link(self, site: str) -> Rights:
+        """What a site as a whole may say to and hear from the hub: it speaks as itself, nothing of the home crosses.
+
+        Where the hub's interest is wider than one subject, a right must end in ``>`` to let that interest through to
+        the leaf at all; such rights bind the site, and the leaf binds the agent.
+        """
+        publish = {f"to.{GRID}.*.*.{site}.>", f"say.{site}.>", f"dead.{site}.>", f"_R.{GRID}.{OPS.name}.>"}
+        subscribe = {f"to.{site}.>", f"_R.{site}.>", "$SRV.>"}
+        subscribe.update(f"group.{name}.>" for name in self.topology.sites[site].groups)
+        for address in self.agents():
+            if address.site != site:
+                continue
+            rights = self.of(address)
+            publish.update(s for s in rights.publish if s.startswith((f"$JS.{HUB}.", "$JS.ACK.")))
+            subscribe.update(s for s in rights.subscribe if s.startswith("say."))
+        return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))
+
+
+def _said_to(vocabulary: Vocabulary) -> _Words:
+    words = _Words()
+    for kind, role in vocabulary.tells:
+        words.add([role.name], [kind])
+    for table in vocabulary.opens:
+        words.add([role.name for role in table.answered_by], table.says(table.opener))
+    for table in vocabulary.answers:
+        words.add([role.name for role in table.opened_by], table.says(table.answerer))
+    return words
+
+
+def _may_meet(one: Address, other: Address) -> bool:
+    """Homes do not speak to each other: a word crosses a site's border from or to the grid side."""
+    return one.site == other.site or GRID in (one.site, other.site)
+
+
+def _heard_from(kind: type[Message], of: Iterable[object], site: str, *, home: bool) -> Iterator[str]:
+    roles = [getattr(role, "name", "*") for role in of] or ["*"]
+    for role in roles:
+        yield heard(kind, site=site, role=role, home=home)
+
+
+def _api(domain: str | None) -> str:
+    return "$JS.API" if domain is None else f"$JS.{domain}.API"
+
+
+def _service(address: Address) -> Iterator[str]:
+    for verb in _SERVICE_VERBS:
+        yield f"$SRV.{verb}"
+        yield f"$SRV.{verb}.{address.role}"
+        yield f"$SRV.{verb}.{address.role}.{service_id(address)}"
+
+
+def service_id(address: Address) -> str:
+    """The agent's instance id in the NATS service protocol, which allows no dots."""
+    return str(address).replace(".", "-")

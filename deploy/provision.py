@@ -1,0 +1,151 @@
+"""Streams and consumers of a server, derived from what its agents say. Doing it again changes nothing."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from nats.errors import Error as NatsError
+
+from agents.kit.skill import Vocabulary
+from bus import store
+from bus.address import HOME, tail
+from bus.nkeys import KeyPair
+from bus.transport import Connection
+from contracts.kit import Message
+from contracts.system import GroupMessage
+from deploy.permissions import Permissions
+from deploy.topology import GRID, HUB
+
+_S = 1_000_000_000  # JetStream counts nanoseconds
+_DAY_S = 86_400
+DEDUP_S = 600
+"""A word sent again within this is stored once; wall time, longer than any outbox waits between two tries."""
+
+
+class NotProvisioned(Exception):
+    """A server did not take a stream or a consumer."""
+
+    def __init__(self, server: str, what: str, cause: str) -> None:
+        super().__init__(f"{server}: {what} was not made: {cause}")
+        self.server, self.what, self.cause = server, what, cause
+
+
+async def provision(permissions: Permissions, server: str, url: str, admin: KeyPair) -> None:
+    """Make or update what the topology needs at a server. Raises NotProvisioned, BusUnavailable."""
+    connection = Connection(url, name=f"{server}.admin", inbox="_R.admin", keys=admin)
+    await connection.open()
+    try:
+        for stream in streams(permissions, server):
+            await _make_stream(connection, server, stream)
+        for stream_name, consumer in consumers(permissions, server):
+            await _ask(
+                connection,
+                server,
+                f"CONSUMER.DURABLE.CREATE.{stream_name}.{consumer['durable_name']}",
+                {"stream_name": stream_name, "config": consumer},
+            )
+    finally:
+        await connection.close()
+
+
+async def _make_stream(connection: Connection, server: str, stream: dict[str, Any]) -> None:
+    try:
+        await _ask(connection, server, f"STREAM.CREATE.{stream['name']}", stream)
+    except NotProvisioned as problem:
+        if "name already in use" not in problem.cause:
+            raise
+        await _ask(connection, server, f"STREAM.UPDATE.{stream['name']}", stream)
+
+
+async def _ask(connection: Connection, server: str, what: str, body: dict[str, Any]) -> None:
+    try:
+        answer = msgspec.json.decode(await connection.request(f"$JS.API.{what}", msgspec.json.encode(body)))
+    except (NatsError, TimeoutError, OSError) as problem:
+        raise NotProvisioned(server, what, str(problem) or type(problem).__name__) from problem
+    if "error" in answer:
+        raise NotProvisioned(server, what, str(answer["error"].get("description", answer["error"])))
+
+
+def streams(permissions: Permissions, server: str) -> list[dict[str, Any]]:
+    """The streams of a server. Sites keep what stays at home; the grid side keeps its own and what crosses the link."""
+    here = GRID if server == HUB else server
+    vocabularies = permissions.vocabularies.values()
+    addressed = sorted({tail(kind) for kind in _addressed(vocabularies) if kind.durable})
+    said_home = sorted({tail(k) for v in vocabularies for k in v.says_home if not k.durable})
+    talks = [f"{HOME}to.{here}.*.*.{here}.*.*.{end}" for end in addressed]
+    last = [f"{HOME}say.{here}.*.*.{end}" for end in said_home]
+    made = [
+        _stream(store.STATE, [f"$KV.STATE.{here}.>"], max_msgs_per_subject=1, allow_rollup_hdrs=True),
+        _stream(
+            store.DEAD, ["dead.>" if server == HUB else f"dead.{here}.>"], max_msgs=20_000, max_age=7 * _DAY_S * _S
+        ),
+    ]
+    if server == HUB:
+        talks += [f"to.*.*.*.*.*.*.{end}" for end in addressed]
+        last += sorted({f"say.*.*.*.{tail(k)}" for v in vocabularies for k in v.says_grid if not k.durable})
+        records = sorted({f"say.*.*.*.{tail(k)}" for v in vocabularies for k in v.says_grid if k.durable})
+        if records:
+            made.append(_stream(store.RECORDS, records, max_age=30 * _DAY_S * _S, duplicate_window=DEDUP_S * _S))
+        ends = f"*.*.*.*.{tail(GroupMessage)}"
+        made.append(_stream(store.GROUPS, [f"group.{ends}"], max_age=7 * _DAY_S * _S, duplicate_window=DEDUP_S * _S))
+    if talks:
+        made.append(_stream(store.TALKS, talks, max_age=7 * _DAY_S * _S, duplicate_window=DEDUP_S * _S))
+    if last:
+        made.append(_stream(store.LAST, last, storage="memory", max_msgs_per_subject=1, max_bytes=32 << 20))
+    return made
+
+
+def _stream(name: str, subjects: list[str], **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "subjects": subjects,
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "num_replicas": 1,
+        "allow_direct": True,
+        **more,
+    }
+
+
+def _addressed(vocabularies: Iterable[Vocabulary]) -> set[type[Message]]:
+    words: set[type[Message]] = set()
+    for vocabulary in vocabularies:
+        words.update(kind for kind, _ in vocabulary.tells)
+        for table in vocabulary.opens:
+            words |= table.says(table.opener)
+        for table in vocabulary.answers:
+            words |= table.says(table.answerer)
+    return words
+
+
+def consumers(permissions: Permissions, server: str) -> list[tuple[str, dict[str, Any]]]:
+    """(stream, consumer) of every agent that reads missed words from this server."""
+    here = GRID if server == HUB else server
+    there = {stream["name"] for stream in streams(permissions, server)}
+    made = []
+    for address in permissions.agents():
+        name = store.consumer_name(address)
+        wanted: list[tuple[str, list[str]]] = []
+        if address.site == here:
+            home = [f"{HOME}to.{address}.>"]
+            wanted.append((store.TALKS, [*home, f"to.{address}.>"] if server == HUB else home))
+        elif server == HUB:
+            wanted.append((store.TALKS, [f"to.{address}.>"]))
+        if server == HUB:
+            wanted.append((store.GROUPS, [f"group.{group}.>" for group in permissions.groups_of(address)]))
+            wanted.append((store.RECORDS, permissions.heard_records(address)))
+        made += [(stream, _consumer(name, filters)) for stream, filters in wanted if filters and stream in there]
+    return made
+
+
+def _consumer(name: str, filters: list[str]) -> dict[str, Any]:
+    chosen = {"filter_subject": filters[0]} if len(filters) == 1 else {"filter_subjects": filters}
+    return {
+        "durable_name": name,
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": 5 * _S,
+        "max_ack_pending": 1024,
+        **chosen,
+    }

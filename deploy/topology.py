@@ -1,0 +1,162 @@
+"""The form of a topology file: who is there, where, with what settings. All that runs is made from it."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from bus.address import Address
+
+GRID = "grid"
+"""The site of the grid side: its agents are connected to the hub."""
+HUB = "hub"
+"""The grid side's server, and its JetStream domain. Each other site's server is named like the site."""
+
+Action = Literal[
+    "cut", "mend", "kill", "plug_in", "unplug", "start_programme", "load", "blackout", "restore", "fault", "clear_fault"
+]
+LINK_ACTIONS = frozenset({"cut", "mend", "kill"})
+"""What the launcher does itself; everything else happens in the world."""
+
+
+class _Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Run(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When and how fast. ``speed`` is run seconds per second."""
+
+    start: datetime
+    until: datetime
+    speed: float = 60.0
+    seed: int = 1
+
+
+class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An agent of a place, and the hardware that it owns, if any.
+
+    device        device file by name or path; empty for an agent without hardware
+    unit          Modbus unit at the site's gateway
+    rating_w      electrical rating, a magnitude
+    phases        how many phases the hardware uses
+    capacity_wh   of a battery
+    soc_percent   of a battery, as the run starts
+    rating_var    reactive power at the rating, + = inductive
+    profile       SimBench profile that drives the simulated hardware
+    settings      of the role; they win over ``[defaults.<role>]``
+    """
+
+    role: str
+    name: str
+    device: str = ""
+    unit: int = 0
+    rating_w: float = 0.0
+    rating_var: float = 0.0
+    phases: Literal[1, 3] = 3
+    capacity_wh: float = 0.0
+    soc_percent: float = 20.0
+    profile: str = ""
+    settings: dict[str, Any] = {}
+
+
+class Household(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a customer draws without being asked: a SimBench profile of one times its peak."""
+
+    profile: str
+    power_w: float
+    reactive_var: float = 0.0
+
+
+class Site(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A customer's premises with a server of their own.
+
+    bus       of the feeder; None where no simulated world stands behind the site
+    contract_consumption_w, contract_production_w   magnitudes
+    fuse_a    per phase
+    groups    that the site's agents are members of
+    gateway   "host:port" of real hardware; empty: the simulated world serves it
+    """
+
+    name: str
+    bus: int | None = None
+    contract_consumption_w: float = 0.0
+    contract_production_w: float = 0.0
+    fuse_a: float = 0.0
+    groups: tuple[str, ...] = ()
+    gateway: str = ""
+    household: Household | None = None
+    agents: tuple[AgentEntry, ...] = ()
+
+
+class GridSide(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The operator's side. ``gateway`` as at a site: where the substation's meter is."""
+
+    area: str = "area"
+    transformer_va: float = 160_000.0
+    feeder: str = ""
+    gateway: str = ""
+    agents: tuple[AgentEntry, ...] = ()
+
+
+class Disturbance(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that happens from outside at an instant; reactions are never scripted.
+
+    cut, mend   the link between ``site`` and the grid side
+    kill        the process of the agent ``address``, or the server ``address`` (``hub``, a site)
+    the others  as in ``world.spec.EventSpec``
+    """
+
+    at: datetime
+    action: Action
+    site: str = ""
+    address: str = ""
+    device: str = ""
+    energy_wh: float = 0.0
+    capacity_wh: float = 60_000.0
+    stays_s: float = 14_400.0
+    programme: str = ""
+    power_w: float = 0.0
+    phase: Literal[0, 1, 2, 3] = 0
+    fault: str = ""
+
+
+class Topology(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole system. Addresses are ``site.role.name``; the grid side's site is ``grid``."""
+
+    name: str
+    title: str = ""
+    run: Run
+    grid: GridSide
+    site: tuple[Site, ...] = ()
+    defaults: dict[str, dict[str, Any]] = {}
+    disturbance: tuple[Disturbance, ...] = ()
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        return {site.name: site for site in self.site}
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The hub first, then each site's."""
+        return (HUB, *(site.name for site in self.site))
+
+    @property
+    def entries(self) -> dict[Address, AgentEntry]:
+        """Every agent by address, the grid side first."""
+        return {
+            Address(place, entry.role, entry.name): entry
+            for place, entries in ((GRID, self.grid.agents), *((site.name, site.agents) for site in self.site))
+            for entry in entries
+        }
+
+    def server_of(self, address: Address) -> str:
+        """The server that an agent is connected to."""
+        return HUB if address.site == GRID else address.site
+
+    def groups_of(self, address: Address) -> tuple[str, ...]:
+        site = self.sites.get(address.site)
+        return site.groups if site is not None else ()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return tuple(sorted({group for site in self.site for group in site.groups}))
