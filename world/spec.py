@@ -100,7 +100,7 @@ class EventSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     unplug           the car at ``site``/``device`` goes
     start_programme  ``programme`` (``dishwasher``, ``washing_machine``) at ``site``
     load             ``power_w`` more at ``site`` on ``phase`` (1..3; 0 = all) for ``stays_s``
-    blackout         no voltage in the whole street, until ``restore``
+    blackout         no voltage in the whole street, until ``restore``; an overload beyond all voltages does the same
     fault            ``fault`` (``world.live.FAULTS``) in the registers of ``site``/``device``, until ``clear_fault``;
                      the device ``meter`` is the site's meter
     """

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
+from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
 
 from contracts.device_file import DeviceFile, load
 from world.control import Orders
@@ -35,6 +36,7 @@ class Clock(Protocol):
 
     def now(self) -> float: ...
     async def sleep_until(self, instant: float) -> None: ...
+    def late(self, seconds: float) -> None: ...
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -175,11 +177,20 @@ class World:
             site.advance(self._moments[site.spec.name])
             self._power_w[row] = site.power_w
             self._reactive_var[row] = site.reactive_power_var
-        self.solution = self.feeder.dark() if self._dark else self.feeder.solve(self._power_w, self._reactive_var)
+        self.solution = self._solve()
         self._voltages = self._read_voltages()
         self.substation.count(float(self.solution.transformer_power_w.sum()), dt_s)
         for unit in self.units.values():
             unit.expire()
+
+    def _solve(self) -> Solution:
+        if not self._dark:
+            try:
+                return self.feeder.solve(self._power_w, self._reactive_var)
+            except PowerGridError:
+                # No voltage satisfies what is drawn: it collapses, and the street's protection trips.
+                self._dark = True
+        return self.feeder.dark()
 
     def _look(self, dt_s: float) -> None:
         outdoor = outdoor_c(self.instant)
@@ -320,6 +331,7 @@ async def run_world(
             lag = clock.now() - world.instant - spec.step_s
             behind = lag / spec.step_s
             world.step(min(max(lag, spec.step_s), _LONGEST_STEP_S) if behind > _FAR_BEHIND_STEPS else spec.step_s)
+            clock.late(max(lag, 0.0))
             if log is not None and world.instant >= next_row:
                 log.write(world.row(max(lag, 0.0)))
                 _replace(state_path, world.dump())
