@@ -1,0 +1,16 @@
+"""A battery's agent."""
+
+from agents.battery.terminals import BatterySettings, BatteryTerminals
+from agents.kit.agent import Agent
+from agents.kit.hardware import hardware
+from agents.kit.join import JoinHome
+from agents.kit.obey import ObeyOrders
+from agents.kit.readings import AnswerStatus, SayReadings
+from contracts.roles import BATTERY
+
+AGENT = Agent(
+    role=BATTERY,
+    settings=BatterySettings,
+    skills=(ObeyOrders, SayReadings, AnswerStatus, JoinHome),
+    resources=hardware(BatteryTerminals),
+)

@@ -1,0 +1,141 @@
+"""A charging station's registers: the current per phase that it lets the car take."""
+
+import math
+
+from agents.kit.hardware import (
+    NOMINAL_V,
+    RUNNING_W,
+    Envelope,
+    HardwareSettings,
+    Impossible,
+    Plan,
+    Terminals,
+    Values,
+    by_phase,
+    needed,
+    number,
+)
+from bus.envelope import instant
+from contracts.device import Announce, DeviceReading, Function, Operating
+from contracts.device_form import Value
+from contracts.registers import Codec
+
+MIN_A = 6.0
+"""The lowest current that the pilot signal can announce. IEC 61851-1, Annex A."""
+STEP_A = 0.1
+"""Finer steps only make writes: a car follows the pilot signal no better."""
+
+
+class EvseSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Without order it falls back to the least that a car charges with on three phases, 6 A (4.14 kW, below 4.2 kW)."""
+
+    device: str = "abb_terra_ac"
+    safe_upper_w: float | None = 4140.0
+
+
+class EvseTerminals(Terminals):
+    """An envelope becomes a current: floored to the station's step, nothing below 6 A."""
+
+    settings: EvseSettings
+    classes = ("evse",)
+    wanted = (
+        "state",
+        "power_w",
+        *(f"current_l{n}_a" for n in (1, 2, 3)),
+        *(f"voltage_l{n}_v" for n in (1, 2, 3)),
+        "energy_wh",
+        "hardware_limit_a",
+    )
+    control = ("current_limit_a", "enabled")
+
+    @property
+    def _pauses(self) -> bool:
+        """Whether the product can be told to stop: by a current below 6 A, or by a switch."""
+        limit = self.file.points["current_limit_a"]
+        return limit.min is None or limit.min < MIN_A or "enabled" in self.file.points
+
+    def _most_a(self, values: Values) -> float:
+        known = [number(values, "hardware_limit_a"), self.file.rating.get("current_a")]
+        if self.settings.rating_w is not None:
+            known.append(self.settings.rating_w / (NOMINAL_V * len(self.settings.phases)))
+        figures = [amps for amps in known if amps]
+        if not figures:
+            raise Impossible("no_rating", f"{self.file.device} does not say its rating: set rating_w for this agent")
+        return min(figures)
+
+    def _volts(self, values: Values) -> float:
+        """Sum over the wired phases; never below nominal, so that a limit in W is kept in A."""
+        return sum(max(NOMINAL_V, math.ceil(number(values, f"voltage_l{n}_v") or 0.0)) for n in self.settings.phases)
+
+    def capabilities(self, values: Values) -> Announce:
+        phases = self.settings.phases
+        functions: tuple[Function, ...] = ("measure", "limit_upper", "setpoint")
+        return Announce(
+            device_class="evse",
+            maker=self.file.maker,
+            model=self.file.model,
+            functions=(*functions, "standby") if self._pauses else functions,
+            use_cases=("limits.lpc", "limits.fuse", "limits.emergency", "limits.congestion-direct"),
+            nominal_lower_w=0.0,
+            nominal_upper_w=self._most_a(values) * NOMINAL_V * len(phases),
+            minimum_run_w=MIN_A * NOMINAL_V * len(phases),
+            phases=phases,
+            minimum_on_s=self.settings.minimum_on_s,
+            minimum_off_s=self.settings.minimum_off_s,
+            steerable=self.settings.steerable,
+            essential=self.settings.essential,
+        )
+
+    def reading(self, values: Values, at: float) -> DeviceReading:
+        power = needed(values, "power_w")
+        word = values.get("state")
+        if word is None:
+            raise Impossible("no_value", f"{self.file.device} says no state")
+        connected = word in ("connected", "charging")
+        return DeviceReading(
+            at=instant(at),
+            power_w=power,
+            power_by_phase_w=by_phase(values, power, self.settings.phases),
+            operating=self._operating(str(word), values, power),
+            lower_w=0.0,
+            upper_w=self._most_a(values) * NOMINAL_V * len(self.settings.phases) if connected else 0.0,
+            energy_wh=number(values, "energy_wh"),
+        )
+
+    def _operating(self, word: str, values: Values, power: float) -> Operating:
+        match word:
+            case "error":
+                return "fault"
+            case "charging":
+                return "running" if power > RUNNING_W else "waiting"
+            case "connected":
+                limit = number(values, "current_limit_a")
+                stopped = values.get("enabled") is False or (limit is not None and limit < MIN_A)
+                return "paused" if stopped else "waiting"
+            case _:
+                return "idle"
+
+    def plan(self, envelope: Envelope, values: Values) -> Plan:
+        volts = self._volts(values)
+        most_a = self._most_a(values)
+        wanted = most_a * volts
+        if envelope.setpoint_w is not None:
+            wanted = envelope.setpoint_w
+        wanted = 0.0 if envelope.standby else envelope.clip(wanted)
+        step = max(STEP_A, Codec(self.file.points["current_limit_a"], self.file.line).step())
+        amps = round(math.floor(min(wanted / volts, most_a) / step + 1e-9) * step, 3)
+        if amps < MIN_A:
+            return self._stop(volts)
+        writes: dict[str, Value] = {"current_limit_a": amps}
+        if "enabled" in self.file.points:
+            writes["enabled"] = True
+        return Plan(writes=writes, lower_w=0.0, upper_w=amps * volts, setpoint_w=envelope.setpoint_w and amps * volts)
+
+    def _stop(self, volts: float) -> Plan:
+        limit = self.file.points["current_limit_a"]
+        if limit.min is None or limit.min < MIN_A:
+            return Plan(writes={"current_limit_a": 0.0}, lower_w=0.0, upper_w=0.0)
+        if "enabled" in self.file.points:
+            return Plan(writes={"enabled": False}, lower_w=0.0, upper_w=0.0)
+        # This product cannot stop: the least that it can do, and the truth about it.
+        return Plan(writes={"current_limit_a": MIN_A}, lower_w=0.0, upper_w=MIN_A * volts)

@@ -1,0 +1,179 @@
+"""A heat pump's registers: the power that it may take, or the two SG-Ready contacts."""
+
+from typing import Literal
+
+from agents.kit.hardware import (
+    RUNNING_W,
+    Envelope,
+    HardwareSettings,
+    Impossible,
+    Plan,
+    Terminals,
+    Values,
+    by_phase,
+    needed,
+    number,
+)
+from bus.envelope import instant
+from contracts.device import Announce, DeviceReading, Function, Operating
+from contracts.device_form import Value
+
+Contacts = Literal["blocked", "normal", "encouraged", "forced"]
+CONTACTS: dict[Contacts, tuple[bool, bool]] = {
+    "blocked": (True, False),
+    "normal": (False, False),
+    "encouraged": (False, True),
+    "forced": (True, True),
+}
+"""States of the two contacts. SG-Ready label, Bundesverband Waermepumpe, operating states 1 to 4."""
+_OPERATING: dict[str, Operating] = {
+    "off": "off",
+    "standby": "idle",
+    "heating": "running",
+    "hot_water": "running",
+    "cooling": "running",
+    "defrosting": "running",
+    "blocked": "paused",
+    "error": "fault",
+}
+
+
+class HeatPumpSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Without order it heats as it sees fit.
+
+    minimum_run_w          least power of a running compressor
+    blocked_upper_w        what it still draws in SG-Ready state 1, where its document says that it only dims
+    forced_from_w          a wish for at least so much is SG-Ready state 4; None: its rating
+    renew_every_s          how often a power register is written again
+    submeter, submeter_unit  a meter in front of it, behind the same gateway: the contacts measure nothing
+    """
+
+    device: str = "lambda_eu_l"
+    minimum_run_w: float = 0.0
+    blocked_upper_w: float = 0.0
+    forced_from_w: float | None = None
+    renew_every_s: float = 15.0
+    submeter: str | None = None
+    submeter_unit: int | None = None
+
+
+class HeatPumpTerminals(Terminals):
+    """Whichever of the two ways the product has."""
+
+    settings: HeatPumpSettings
+    classes = ("heatpump",)
+    wanted = ("power_w", *(f"power_l{n}_w" for n in (1, 2, 3)), "energy_wh", "state")
+    control = ("power_setpoint_w", "sg_ready_1", "sg_ready_2")
+
+    @property
+    def _by_register(self) -> bool:
+        return "power_setpoint_w" in self.file.points
+
+    def capabilities(self, values: Values) -> Announce:
+        rating = self.rating_w(values)
+        functions: tuple[Function, ...] = ("standby", "absorb")
+        if "power_w" in self.file.points or self.settings.submeter is not None:
+            functions = ("measure", *functions)
+        if self._by_register:
+            functions = (*functions, "limit_upper", "setpoint")
+        elif self.settings.blocked_upper_w > 0:
+            functions = (*functions, "limit_upper")
+        return Announce(
+            device_class="heatpump",
+            maker=self.file.maker,
+            model=self.file.model,
+            functions=functions,
+            use_cases=("limits.lpc", "limits.fuse", "limits.emergency", "limits.congestion-direct"),
+            nominal_lower_w=0.0,
+            nominal_upper_w=rating,
+            # With contacts alone, whatever is less than all of it switches it off.
+            minimum_run_w=self.settings.minimum_run_w if self._by_register else rating,
+            phases=self.settings.phases,
+            minimum_on_s=self.settings.minimum_on_s,
+            minimum_off_s=self.settings.minimum_off_s,
+            steerable=self.settings.steerable,
+            essential=self.settings.essential,
+        )
+
+    def reading(self, values: Values, at: float) -> DeviceReading:
+        contacts = _contacts(values)
+        measures = "power_w" in self.file.points or self.settings.submeter is not None
+        power = needed(values, "power_w") if measures else self._most_w(contacts, values)
+        operating = self._operating(values, contacts, power)
+        return DeviceReading(
+            at=instant(at),
+            power_w=power,
+            power_by_phase_w=by_phase(values, power, self.settings.phases),
+            operating=operating,
+            lower_w=0.0,
+            upper_w=0.0 if operating in ("fault", "off") else self.rating_w(values),
+            energy_wh=number(values, "energy_wh"),
+            quality="measured" if measures else "estimated",
+        )
+
+    def _most_w(self, contacts: Contacts | None, values: Values) -> float:
+        """What it draws at most in a state of the contacts: all that can be said without a meter."""
+        return self.settings.blocked_upper_w if contacts == "blocked" else self.rating_w(values)
+
+    @staticmethod
+    def _operating(values: Values, contacts: Contacts | None, power: float) -> Operating:
+        word = values.get("state")
+        if isinstance(word, str):
+            return _OPERATING.get(word, "idle")
+        if contacts == "blocked":
+            return "paused"
+        return "running" if power > RUNNING_W else "idle"
+
+    def plan(self, envelope: Envelope, values: Values) -> Plan:
+        rating = self.rating_w(values)
+        upper = rating if envelope.upper_w is None else min(envelope.upper_w, rating)
+        upper = 0.0 if envelope.standby else upper
+        if upper < 0:
+            raise Impossible(
+                "cannot_feed", "a heat pump feeds nothing: give an upper bound of 0 or more", upper_w=upper
+            )
+        return self._register(envelope, upper, rating) if self._by_register else self._switch(envelope, upper, values)
+
+    def _register(self, envelope: Envelope, upper: float, rating: float) -> Plan:
+        setpoint = None if envelope.setpoint_w is None else min(max(envelope.setpoint_w, 0.0), upper)
+        allowed = upper if setpoint is None else setpoint
+        if envelope.lower_w is not None:
+            allowed = min(max(allowed, envelope.lower_w), upper)
+        if allowed < self.settings.minimum_run_w:
+            allowed = 0.0
+        watts = int(allowed)
+        held = watts < int(rating) or setpoint is not None
+        return Plan(
+            writes={"power_setpoint_w": watts},
+            lower_w=0.0,
+            upper_w=float(watts),
+            setpoint_w=None if setpoint is None else float(watts),
+            # Told nothing, its energy manager input goes offline and it heats as it sees fit: that is the release.
+            renew_every_s=self.settings.renew_every_s if held else None,
+        )
+
+    def _switch(self, envelope: Envelope, upper: float, values: Values) -> Plan:
+        rating = self.rating_w(values)
+        wish = max(envelope.lower_w or 0.0, envelope.setpoint_w or 0.0)
+        contacts: Contacts
+        if upper < rating or envelope.setpoint_w == 0:
+            contacts = "blocked"
+        elif wish >= (self.settings.forced_from_w or rating):
+            contacts = "forced"
+        elif wish > 0:
+            contacts = "encouraged"
+        else:
+            contacts = "normal"
+        one, two = CONTACTS[contacts]
+        # The contact that opens goes first, so that no third state is passed on the way.
+        order: list[tuple[str, Value]] = sorted(
+            {"sg_ready_1": one, "sg_ready_2": two}.items(), key=lambda item: item[1]
+        )
+        return Plan(writes=dict(order), lower_w=0.0, upper_w=self._most_w(contacts, values))
+
+
+def _contacts(values: Values) -> Contacts | None:
+    one, two = values.get("sg_ready_1"), values.get("sg_ready_2")
+    if one is None or two is None:
+        return None
+    return next(name for name, pair in CONTACTS.items() if pair == (bool(one), bool(two)))
