@@ -119,19 +119,13 @@ def _writable(device: DeviceFile, place: str, point: Point) -> Iterator[str]:
     if point.min is None or point.max is None:
         yield f"{place}: is writable, so min and max are needed"
         return
-    codec, written = Codec(point, device.line), as_written(point)
-    back = Codec(written, device.line)
+    codec = Codec(point, device.line)
     for value in (point.min, point.max):
         try:
-            words = codec.encode_write(value)
-            seen = back.at(b"".join(word.to_bytes(2, "big") for word in words), 0)
-            codec.encode(value)
+            codec.encode_write(value)
+            codec.encode(value)  # what cannot be shown cannot be read back
         except RegisterError as error:
-            yield f"{place}: its end {value} cannot be written: {error}"
-            continue
-        step = max(codec.step(), back.step())
-        if not isinstance(seen, int | float) or abs(seen - value) > step / 2 + 1e-6 * abs(value):
-            yield f"{place}: its end {value} reads back as {seen}"
+            yield f"{place}: its end {value} cannot be written and read back: {error}"
 
 
 def _overlaps(device: DeviceFile) -> Iterator[str]:
@@ -201,7 +195,10 @@ def _proof(device: DeviceFile, number: int) -> Iterator[str]:
         if len(proof.words) < 2:
             yield f"{place}: a SunSpec frame starts with a model's ID and length"
             return
-        points = resolve(device.sunspec, [Placed(id=proof.words[0], address=proof.read, length=proof.words[1])])
+        try:
+            points = resolve(device.sunspec, [Placed(id=proof.words[0], address=proof.read, length=proof.words[1])])
+        except UnknownModelError:
+            return  # said where the point is
     for name, said in proof.says.items():
         point = points.get(name)
         if point is None:

@@ -249,8 +249,8 @@ class _Handler(ServerRequestHandler):
 
     def _out(self, raw: bytes) -> None:
         # Not `send`: it forgets requests that arrived together with the one answered now.
-        if self.transport and isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.write(raw)
+        if self.transport:
+            cast(asyncio.WriteTransport, self.transport).write(raw)
 
 
 def _answer(unit: SimulatedUnit, frame: bytes) -> bytes:

@@ -190,7 +190,7 @@ class ModbusWire:
 
     async def read(self, request: Request) -> bytes:
         """The raw bytes of the registers (two each, big-endian), or one byte, 0 or 1, per coil. Raises DriverError."""
-        answer = await self._exchange(request.pdu, str(request), request.unit)
+        answer = await self._exchange(request.pdu, request, request.unit)
         if request.table in ("coil", "discrete"):
             bits = isinstance(answer, ReadCoilsResponse | ReadDiscreteInputsResponse)
             if not bits or answer.function_code != request.pdu.function_code:
@@ -228,7 +228,7 @@ class ModbusWire:
         if answer.function_code != pdu.function_code or answer.address != address:
             raise BadAnswerError(self.where(unit), f"answers {what} with another function or address")
 
-    async def _exchange(self, pdu: ModbusPDU, what: str, unit: int) -> ModbusPDU:
+    async def _exchange(self, pdu: ModbusPDU, what: object, unit: int) -> ModbusPDU:
         await self.connect()
         self._context.fault, self._context.open = "", True
         try:
@@ -238,10 +238,10 @@ class ModbusWire:
         finally:
             self._context.open = False
         if isinstance(answer, ExceptionResponse):
-            raise RefusedError(self.where(unit), answer.exception_code, what)
+            raise RefusedError(self.where(unit), answer.exception_code, str(what))
         return answer
 
-    def _typed(self, unit: int, what: str) -> DriverError:
+    def _typed(self, unit: int, what: object) -> DriverError:
         if self._context.fault:
             # The stream may be out of step after garbage: a new connection is the only sure way back into step.
             self._client.close()
