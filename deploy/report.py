@@ -119,7 +119,11 @@ def write_report(run_folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _tables(run_folder, folder, events, readings, truth, free)
     (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
-    draw(folder / CHART, Chart(facts=facts, end=end, truth=truth, free=free, readings=readings, story=story))
+    nominal = report_figures.nominal_powers(events)
+    draw(
+        folder / CHART,
+        Chart(facts=facts, end=end, truth=truth, free=free, readings=readings, story=story, nominal=nominal),
+    )
     return folder
 
 

@@ -1,6 +1,6 @@
 """The chart of a run: transformer load, voltages, who was limited when. Drawn off-screen, made for a README."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Chart:
     free: Truth | None
     readings: Sequence[Reading]
     story: Episodes
+    nominal: Mapping[str, Mapping[str, float]]
+    """Per direction and site the most it can do, a magnitude in W."""
 
 
 def draw(path: Path, chart: Chart) -> None:
@@ -60,7 +62,7 @@ def draw(path: Path, chart: Chart) -> None:
     gantt.set_xlim(*_days([chart.facts.start.timestamp(), chart.end]))
     gantt.xaxis.set_major_locator(mdates.AutoDateLocator(tz=zone, maxticks=14))  # type: ignore[no-untyped-call]
     gantt.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M", tz=zone))  # type: ignore[no-untyped-call]
-    gantt.set_xlabel(f"run time on {chart.facts.start:%Y-%m-%d} (UTC{chart.facts.start:%z})", color=INK)
+    gantt.set_xlabel(f"run time on {chart.facts.start:%Y-%m-%d} (UTC{chart.facts.start.isoformat()[-6:]})", color=INK)
     figure.suptitle(_title(chart), x=0.075, y=0.975, ha="left", color=INK, fontsize=14, fontweight="bold")
     figure.text(0.075, 0.938, _subtitle(chart), ha="left", va="center", color=FAINT, fontsize=9.5)
     figure.subplots_adjust(left=0.075, right=0.815, top=0.915, bottom=0.065)
@@ -186,9 +188,11 @@ def _voltages(axes: Axes, chart: Chart) -> None:
             means = [sum(reading.values[f"voltage_l{n}_v"] for n in (1, 2, 3)) / 3 for reading in mine]
             axes.plot(_days([reading.at for reading in mine]), means, color=WITH, lw=0.7, alpha=0.6)
         handles.append(Line2D([], [], color=WITH, lw=0.9, label="each meter, mean\nof its phases"))
-    for volts in EN50160_V:
-        line = axes.axhline(volts, color=LIMIT, lw=0.9, ls=(0, (1, 2)), label="EN 50160 band")
-    handles.append(line)
+    bottom, top = axes.get_ylim()
+    # The nearer bound shows how much room is left; both would flatten the curves.
+    nearer = EN50160_V[1] if EN50160_V[1] - top < bottom - EN50160_V[0] else EN50160_V[0]
+    handles.append(axes.axhline(nearer, color=LIMIT, lw=1.0, ls=(0, (1, 2)), label=f"EN 50160: {nearer:.0f} V"))
+    axes.set_ylim(min(bottom, nearer - 1), max(top, nearer + 1))
     axes.set_ylabel("voltage\nV, phase to neutral", color=INK)
     _legend(axes, handles)
 
@@ -197,17 +201,20 @@ def _gantt(axes: Axes, chart: Chart) -> None:
     names = [site.name for site in chart.facts.sites]
     names += sorted({one.site for one in chart.story.limits} - set(names))
     place = {name: n for n, name in enumerate(names)}
-    for one in chart.story.limits:
-        if one.failsafe:
-            continue
+    limits = [one for one in chart.story.limits if not one.failsafe]
+    both = len({one.direction for one in limits}) == 2
+    for one in limits:
         start, end = _days([one.start, one.end])
         upper = one.direction == "consumption"
+        most = chart.nominal.get(one.direction, {}).get(one.site, 0.0)
+        tightness = 1 - min(abs(one.limit_w) / most, 1.0) if most > 0 else 0.6
         axes.barh(
-            place[one.site] + (-0.19 if upper else 0.19),
+            place[one.site] + ((-0.19 if upper else 0.19) if both else 0.0),
             end - start,
             left=start,
-            height=0.34,
+            height=0.34 if both else 0.6,
             color=CONSUMPTION if upper else PRODUCTION,
+            alpha=0.3 + 0.7 * tightness,
             linewidth=0,
         )
     for episode in chart.story.failsafe:
@@ -216,7 +223,7 @@ def _gantt(axes: Axes, chart: Chart) -> None:
             place.setdefault(episode.site, len(place)),
             end - start,
             left=start,
-            height=0.8,
+            height=0.6,
             facecolor="white",
             edgecolor=FAILSAFE,
             hatch="////",
@@ -230,14 +237,15 @@ def _gantt(axes: Axes, chart: Chart) -> None:
             color=FAILSAFE,
             fontsize=8.5,
             va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2},
         )
     axes.set_yticks(range(len(place)), list(place))
     axes.set_ylim(len(place) - 0.4, -0.6)
     axes.set_ylabel("limits in force", color=INK)
     axes.grid(visible=False, axis="y")
     handles: list[Line2D | Patch] = [
-        Patch(color=PRODUCTION, label="feed-in limited"),
-        Patch(color=CONSUMPTION, label="consumption\nlimited"),
+        Patch(color=PRODUCTION, label="feed-in limited\n(darker: tighter)"),
+        Patch(color=CONSUMPTION, label="consumption limited\n(darker: tighter)"),
         Patch(facecolor="white", edgecolor=FAILSAFE, hatch="////", label="failsafe: no word\nfrom the grid side"),
     ]
     _legend(axes, handles)

@@ -116,21 +116,19 @@ class View:
 
     def _note(self, event: Event, message: Message) -> bool:
         """Keep what is latest; False when it is no news to people."""
-        origin, role, name = event.sender.split(".")
+        origin = event.sender.partition(".")[0]
         if isinstance(message, Hello):
             self.lags[event.sender] = message.clock_lag_s
         if origin == "grid":
             return self._note_grid(event, message)
         site = self._site(origin)
         site.heard = event.heard
-        if role not in ("cem", "meter", "gateway", "app"):
-            site.devices.add(f"{role}.{name}")
         match message:
             case GcpReading() if site.reading is None or message.at > site.reading.at:
                 site.reading = message
             case Constraints():
                 site.constraints = message
-                site.devices.update(message.devices)
+                site.devices = {device.removeprefix(origin + ".") for device in message.devices} or site.devices
             case Heartbeat():
                 site.heartbeat = event.heard
             case ContractNotice():
