@@ -4,10 +4,10 @@ Streams (made by ``deploy``, one set per server): TALKS durable addressed words,
 last value of every other say, DEAD dead letters, KV_STATE the agents' state.
 """
 
-import asyncio
 import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +18,7 @@ from bus.transport import Connection, NotStored
 
 log = logging.getLogger("gridparley.bus")
 T = TypeVar("T")
-RETRY_WALL_S = 0.5
+_BATCH = 64
 TALKS, RECORDS, GROUPS, LAST, DEAD, STATE = "TALKS", "RECORDS", "GROUPS", "LAST", "DEAD", "KV_STATE"
 
 
@@ -104,39 +104,49 @@ async def last_message(connection: Connection, stream: str, subject: str, domain
     return bytes(reply.data)
 
 
-async def missed(
+async def pending(
     connection: Connection, stream: str, consumer: str, domain: str | None = None
-) -> AsyncIterator[tuple[str, bytes]]:
-    """(subject, payload) of every stored word that this consumer has not acknowledged, oldest first.
+) -> AsyncIterator[tuple[str, bytes, str]]:
+    """(subject, payload, token) of every stored word that this consumer has not acknowledged, oldest first.
 
-    Each is acknowledged when the next one is asked for. Raises NotStored when the stream cannot be read.
+    Publishing ``+ACK`` to the token acknowledges; what stays unacknowledged comes again. Raises NotStored when the
+    stream cannot be read.
     """
     prefix = "$JS.API" if domain is None else f"$JS.{domain}.API"
     ask = f"{prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
     client = connection.client
-    while True:
-        inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox)
+    batch = _BATCH
+    while batch == _BATCH:
         batch = 0
+        subscription = None
         try:
-            await client.publish(ask, msgspec.json.encode({"batch": 64, "no_wait": True}), reply=inbox)
-            while True:
+            inbox = client.new_inbox()
+            subscription = await client.subscribe(inbox)
+            await client.publish(ask, msgspec.json.encode({"batch": _BATCH, "no_wait": True}), reply=inbox)
+            while batch < _BATCH:
                 message = await subscription.next_msg(timeout=2.0)
                 if message.headers and "Status" in message.headers:
                     if message.headers["Status"] == "503":
-                        raise NotStored(ask, "no such stream or consumer")
+                        raise NotStored(ask, "no such stream or consumer, or no link to it")
                     break
-                yield message.subject, bytes(message.data)
-                await client.publish(message.reply, b"+ACK")
                 batch += 1
-                if batch == 64:
-                    break
+                yield message.subject, bytes(message.data), message.reply
         except (TimeoutError, nats_errors.Error, OSError) as problem:
             raise NotStored(ask, type(problem).__name__) from problem
         finally:
-            await subscription.unsubscribe()
-        if batch < 64:
-            return
+            if subscription is not None:
+                with suppress(nats_errors.Error):
+                    await subscription.unsubscribe()
+
+
+async def missed(
+    connection: Connection, stream: str, consumer: str, domain: str | None = None
+) -> AsyncIterator[tuple[str, bytes]]:
+    """As ``pending``; each word is acknowledged when the next one is asked for."""
+    async for subject, payload, token in pending(connection, stream, consumer, domain):
+        yield subject, payload
+        with suppress(nats_errors.Error):
+            connection.publish(token, b"+ACK")
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,53 +176,3 @@ def dead_letter(
         connection.publish(f"dead.{address}", msgspec.json.encode(letter))
     except nats_errors.Error as problem:
         log.warning("dead letter lost (%s): %s %s", problem, code, error)
-
-
-class Outbox:
-    """Records that must reach a stream on the other side of a link that may be down.
-
-    Written to the agent's own state first, then sent in order until stored; after a restart it goes on.
-    """
-
-    def __init__(self, connection: Connection, state: State) -> None:
-        self._connection, self._state = connection, state
-        self._waiting: dict[str, tuple[str, bytes]] = {}
-        self._wake = asyncio.Event()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    async def restore(self) -> None:
-        """Take up what a former life left."""
-        for id, subject, payload in await self._state.get("outbox", list[tuple[str, str, str]]) or []:
-            self._waiting[id] = (subject, payload.encode())
-        if self._waiting:
-            self._wake.set()
-
-    async def add(self, subject: str, payload: bytes, id: str) -> None:
-        self._waiting[id] = (subject, payload)
-        await self._save()
-        self._wake.set()
-
-    async def _save(self) -> None:
-        await self._state.put("outbox", [(i, s, p.decode()) for i, (s, p) in self._waiting.items()])
-
-    async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                sent = 0
-                try:
-                    for id, (subject, payload) in list(self._waiting.items()):
-                        await store(self._connection, subject, payload, id)
-                        del self._waiting[id]
-                        sent += 1
-                except NotStored:
-                    await asyncio.sleep(RETRY_WALL_S)
-                if sent:
-                    try:
-                        await self._save()
-                    except NotStored as problem:
-                        log.warning("outbox: %s", problem)  # sent twice at worst: the stream keeps one of each id

@@ -71,7 +71,7 @@ def stop() -> None:
 
 def _sampled(parent: str | None) -> bool:
     if parent is not None:
-        return parent.endswith("1")
+        return bool(int(parent[-2:], 16) & 1)
     return random.random() < _ratio
 
 
@@ -90,6 +90,12 @@ def _format(here: SpanContext) -> str:
 def _parse(parent: str) -> SpanContext:
     _, trace_id, span_id, flags = parent.split("-")
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+
+
+def note(name: str, **attributes: str | int | float | bool) -> None:
+    """An event in the present span, if that is recorded."""
+    if _provider is not None:
+        trace.get_current_span().add_event(name, attributes)
 
 
 @contextmanager

@@ -1,0 +1,368 @@
+"""The hearing side of an agent: a bounded mailbox, each word taken apart once, checked, and given to who listens.
+
+What does not decode, breaks its limits, comes late, twice, out of turn or from the wrong role changes nothing and is
+accounted for in ``counts``: arrived = overflow + busy + unknown_word + undecodable + duplicate + expired + received,
+and received ends with a listener or a talk, or as out_of_turn, not_heard or wrong_role.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from anyio.abc import TaskGroup
+
+from bus import tracing
+from bus.address import Address, Parsed, is_home, parse
+from bus.clock import Clock
+from bus.envelope import Envelope, decoder, instant
+from bus.handled import Handled
+from bus.talk import OutOfTurn, Talk
+from contracts.kit import Conversation, Message, Role, vocabulary
+from contracts.system import Refusal
+
+log = logging.getLogger("gridparley.bus")
+
+MAILBOX = 8192
+"""Words that may wait unread, and words that may be worked on at once. What comes beyond is counted and refused."""
+SEEN = 8192
+"""At least so many ids are remembered to drop what comes twice, at most twice as many."""
+BATCH = 1024  # words handled before others get a turn
+
+Listener = Callable[..., Any]
+Answerer = Callable[[Talk, Any], Coroutine[Any, Any, Any]]
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """Who said a word and when; the sender is what the servers vouch for."""
+
+    sender: Address
+    id: str
+    at: float
+    talk: str | None
+    trace: str | None
+    home: bool
+    group: str | None = None
+
+
+class _Ear(NamedTuple):
+    """Who is given a word, and the roles it is taken from; none means any. With a table, the word opens a talk."""
+
+    give: Callable[..., Any]
+    roles: frozenset[str]
+    waits: bool
+    table: Conversation | None
+
+    def takes(self, role: str) -> bool:
+        return not self.roles or role in self.roles
+
+
+class _Word(NamedTuple):
+    """All that a subject says, looked up once."""
+
+    parsed: Parsed
+    kind: type[Message]
+    stem: str
+    """The sender, before an id: one agent's ids are not another's."""
+    decode: Callable[[bytes], Envelope[Any]]
+    listeners: list[_Ear]
+    openings: list[_Ear]
+
+
+@dataclass(slots=True)
+class _Ears:
+    listeners: list[_Ear] = field(default_factory=list)
+    openings: list[_Ear] = field(default_factory=list)
+
+
+class Mouth(Protocol):
+    """What the ears need to answer with."""
+
+    def refuse(self, sender: Address, of: str, subject: str, code: str, text: str) -> None: ...
+
+    def bury(self, code: str, error: str, subject: str, payload: bytes) -> None: ...
+
+    def acknowledge(self, token: str) -> None: ...
+
+    def host(self, table: Conversation, id: str, peer: Address) -> Talk: ...
+
+    async def answer_in(self, talk: Talk, answerer: Answerer, where: Heard) -> None: ...
+
+
+class Ears:
+    """``receive`` is called in the read loop; ``read`` runs in the agent's task group."""
+
+    def __init__(self, address: Address, clock: Clock, mouth: Mouth, handled: Handled, counts: "Counter[str]") -> None:
+        self.address, self.talks = address, dict[tuple[str, Address], Talk]()
+        self.settled = asyncio.Event()
+        """Set when a durable word has been dealt with: its stored copy can be acknowledged."""
+        self._clock, self._mouth, self._handled, self._counts = clock, mouth, handled, counts
+        self._words = vocabulary()
+        self._ears: dict[type[Message], _Ears] = {}
+        self._mailbox: deque[tuple[str, bytes]] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._emptied = asyncio.Event()
+        self._known: dict[str, _Word] = {}
+        self._seen: set[str] = set()
+        self._seen_before: set[str] = set()
+        self._working: Counter[str] = Counter()
+        self._tokens: dict[str, str] = {}
+        self._tasks: TaskGroup | None = None
+        self._running = 0
+        self._now = instant(0.0)
+
+    # ---------------------------------------------------------------- who listens
+
+    def on(self, kind: type[Message], listener: Listener, of: Iterable[Role]) -> None:
+        roles = frozenset(role.name for role in of)
+        ears = self._ears.setdefault(kind, _Ears())
+        ears.listeners.append(_Ear(listener, roles, inspect.iscoroutinefunction(listener), None))
+
+    def answer(self, table: Conversation, answerer: Answerer) -> None:
+        """Raises ValueError when the word opens another talk here already: nobody could tell the two apart."""
+        ears = self._ears.setdefault(table.opening, _Ears())
+        if ears.openings:
+            raise ValueError(f"{self.address} already answers {table.opening.__name__}: one answerer for each opening")
+        ears.openings.append(_Ear(answerer, frozenset(role.name for role in table.opened_by), True, table))
+
+    def start(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+
+    # ---------------------------------------------------------------- the mailbox
+
+    def receive(self, subject: str, payload: bytes) -> None:
+        """Put away, nothing else."""
+        if len(self._mailbox) >= MAILBOX:
+            self._counts["arrived"] += 1
+            self._counts["overflow"] += 1
+            self._reject(subject, payload, "busy", f"{self.address} has {MAILBOX} words waiting: say it again later")
+            return
+        self._mailbox.append((subject, payload))
+        if self._reader is not None:
+            self._reader.set_result(None)
+            self._reader = None
+
+    async def take_stored(self, subject: str, payload: bytes, token: str) -> None:
+        """A durable word from its stream. It is acknowledged once it has been dealt with, whichever copy that was."""
+        try:
+            key = f"{_sender_of(subject)} {_id_of(payload).id}"
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            await self._room()
+            self.receive(subject, payload)  # to the dead letters; it will not get better
+            self._mouth.acknowledge(token)
+            return
+        if key in self._working:
+            self._tokens[key] = token
+        elif self._is_known(key):
+            self._mouth.acknowledge(token)
+        else:
+            self._tokens[key] = token
+            await self._room()
+            self.receive(subject, payload)
+
+    async def _room(self) -> None:
+        """Stored words can wait; they must not push out what cannot."""
+        while len(self._mailbox) >= MAILBOX // 2:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    async def read(self) -> None:
+        while True:
+            if not self._mailbox:
+                self._reader = asyncio.get_running_loop().create_future()
+                await self._reader
+            batch = min(len(self._mailbox), BATCH)
+            self._now = instant(self._clock.now())
+            self._counts["arrived"] += batch
+            for _ in range(batch):
+                subject, payload = self._mailbox.popleft()
+                try:
+                    self._handle(subject, payload)
+                except Exception as problem:  # no word may make the agent deaf
+                    self._failed(problem, subject, payload)
+            if not self._emptied.is_set():
+                self._emptied.set()
+            await asyncio.sleep(0)
+
+    # ---------------------------------------------------------------- one word
+
+    def _resolve(self, subject: str) -> _Word | None:
+        parsed = parse(subject)
+        kind = self._words.get((parsed.topic, parsed.edition, parsed.word)) if parsed else None
+        if parsed is None or kind is None:
+            return None
+        if parsed.receiver is not None and parsed.home != is_home(parsed.sender, parsed.receiver):
+            return None
+        if len(self._known) > 65536:
+            self._known.clear()
+        ears = self._ears.get(kind, _Ears())
+        stem = f"{parsed.sender} "
+        word = _Word(parsed, kind, stem, decoder(kind).decode, ears.listeners, ears.openings)
+        self._known[subject] = word
+        return word
+
+    def _is_known(self, key: str) -> bool:
+        return key in self._seen or key in self._seen_before or key in self._handled
+
+    def _handle(self, subject: str, payload: bytes) -> None:
+        word = self._known.get(subject) or self._resolve(subject)
+        if word is None:
+            self._reject(subject, payload, "unknown_word", "no such word in this edition of the contracts")
+            return
+        parsed, kind, stem, decode, listeners, _ = word
+        try:
+            envelope = decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:
+            self._reject(subject, payload, "undecodable", str(problem))
+            return
+        key = stem + envelope.id
+        if self._is_known(key):
+            self._counts["duplicate"] += 1
+            if key not in self._working:
+                self._settle(key, kind)
+            return
+        if envelope.deadline < self._now:
+            self._counts["expired"] += 1
+            if parsed.receiver is not None:
+                self._mouth.bury("expired", f"deadline was {envelope.deadline.isoformat()}", subject, payload)
+            self._settle(key, kind)
+            return
+        self._seen.add(key)
+        if len(self._seen) >= SEEN:
+            self._seen_before, self._seen = self._seen, set()
+        self._counts["received"] += 1
+        if parsed.receiver is None and listeners and not kind.durable:  # telemetry: the short way
+            self._give(word, envelope, key, subject, payload)
+            return
+        try:
+            self._working[key] += 1
+            self._route(word, envelope, key, subject, payload)
+        finally:
+            self._one_done(key, kind)
+
+    def _route(self, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
+        sender, talk_id = word.parsed.sender, envelope.talk
+        addressed = word.parsed.receiver is not None
+        if talk_id is not None and addressed:
+            talk = self.talks.get((talk_id, sender))
+            if talk is not None:
+                try:
+                    talk.deliver(envelope.body)
+                except OutOfTurn as problem:
+                    self._reject(subject, payload, "out_of_turn", str(problem), envelope.id)
+                return
+        if word.listeners or (word.openings and talk_id is not None and addressed):
+            self._give(word, envelope, key, subject, payload)
+        elif word.kind is Refusal:
+            self._counts["refusals_heard"] += 1
+        elif word.openings:
+            why = f"{word.kind.__name__} opens a talk: say it to one agent, in a talk"
+            self._reject(subject, payload, "out_of_turn", why, envelope.id)
+        elif talk_id is not None:
+            self._reject(subject, payload, "out_of_turn", "belongs to no talk that is open here", envelope.id)
+        else:
+            self._reject(subject, payload, "not_heard", "nobody here listens to this word", envelope.id)
+
+    def _give(self, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
+        parsed, body = word.parsed, envelope.body
+        role = parsed.sender.role
+        opens = envelope.talk is not None and parsed.receiver is not None
+        where = Heard(
+            parsed.sender,
+            envelope.id,
+            envelope.at.timestamp(),
+            envelope.talk,
+            envelope.trace,
+            parsed.home,
+            parsed.group,
+        )
+        taken = False
+        for ear in (*word.openings, *word.listeners) if opens else word.listeners:
+            if ear.roles and role not in ear.roles:
+                continue
+            taken = True
+            if not ear.waits:
+                try:
+                    ear.give(body, where)
+                except Exception as problem:  # one listener's fault must not keep the word from the others
+                    self._failed(problem, subject, payload)
+            elif self._running >= MAILBOX:
+                self._reject(subject, payload, "busy", f"{self.address} has its hands full", envelope.id)
+            else:
+                assert self._tasks is not None
+                self._running += 1
+                self._working[key] += 1
+                talk = None
+                if ear.table is not None and envelope.talk is not None:
+                    talk = self._mouth.host(ear.table, envelope.talk, parsed.sender)
+                    talk.deliver(body)
+                self._tasks.start_soon(self._work, ear, talk, body, where, key, subject, payload)
+        if not taken:
+            kind = word.kind.__name__
+            self._reject(subject, payload, "wrong_role", f"a {role} may not say {kind} here", envelope.id)
+
+    async def _work(
+        self, ear: _Ear, talk: Talk | None, body: Message, where: Heard, key: str, subject: str, payload: bytes
+    ) -> None:
+        try:
+            if talk is not None:
+                await self._mouth.answer_in(talk, ear.give, where)
+            elif where.trace is None:
+                await ear.give(body, where)
+            else:
+                with tracing.span(f"hear {type(body).__name__}", parent=where.trace):
+                    await ear.give(body, where)
+            if type(body).durable:
+                await self._handled.add(key)
+        except Exception as problem:  # one word's fault must not end the agent; a peer hears silence, as its table says
+            self._failed(problem, subject, payload)
+        finally:
+            self._running -= 1
+            self._one_done(key, type(body))
+
+    # ---------------------------------------------------------------- what became of it
+
+    def _one_done(self, key: str, kind: type[Message]) -> None:
+        self._working[key] -= 1
+        if self._working[key] <= 0:
+            del self._working[key]
+            self._settle(key, kind)
+
+    def _settle(self, key: str, kind: type[Message]) -> None:
+        """Nothing is left to do about this word: its stored copy, if there is one, need not come again."""
+        token = self._tokens.pop(key, None)
+        if token is not None:
+            self._mouth.acknowledge(token)
+        elif kind.durable:
+            self.settled.set()
+
+    def _failed(self, problem: Exception, subject: str, payload: bytes) -> None:
+        self._counts["handler_failed"] += 1
+        log.error("%s failed on %s", self.address, subject, exc_info=problem)
+        self._mouth.bury("handler_failed", f"{type(problem).__name__}: {problem}", subject, payload)
+
+    def _reject(self, subject: str, payload: bytes, code: str, text: str, id: str = "") -> None:
+        """Changes nothing: refusal to the sender where the plane allows one, dead letter, counter."""
+        self._counts[code] += 1
+        self._mouth.bury(code, text, subject, payload)
+        parsed = parse(subject)
+        if parsed is not None and parsed.receiver == self.address and parsed.word != "refusal":
+            self._mouth.refuse(parsed.sender, id, subject, code, text)
+
+
+class _IdOnly(msgspec.Struct):
+    id: str
+
+
+_id_of = msgspec.json.Decoder(_IdOnly).decode
+
+
+def _sender_of(subject: str) -> Address:
+    parsed = parse(subject)
+    if parsed is None:
+        raise ValueError(subject)
+    return parsed.sender
