@@ -25,6 +25,12 @@ FAULTS: dict[str, Faults] = {
 """Faults by the name that events use; a silent meter is an unplugged one."""
 
 
+def check_fault(fault: str) -> None:
+    """Raises WorldError for an unknown name; ``""`` is no fault."""
+    if fault and fault not in FAULTS:
+        raise WorldError(fault, f"is no fault; use one of {', '.join(sorted(FAULTS))}")
+
+
 class LiveUnit(SimulatedUnit):
     """One product at a site's gateway.
 
@@ -69,8 +75,7 @@ class LiveUnit(SimulatedUnit):
 
     def suffer(self, fault: str) -> None:
         """Break by name; ``""`` mends. Raises WorldError for an unknown name."""
-        if fault and fault not in FAULTS:
-            raise WorldError(self.device.key, f"no fault {fault!r}, use one of {', '.join(sorted(FAULTS))}")
+        check_fault(fault)
         chosen = FAULTS[fault] if fault else Faults()
         for field in Faults.__struct_fields__:
             setattr(self.faults, field, getattr(chosen, field))

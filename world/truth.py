@@ -30,17 +30,15 @@ class Truth:
 
 
 class TruthLog:
-    """Appends rows to a CSV file; a file with the same columns is continued (the world was restarted)."""
+    """Writes rows to a CSV file; ``continued``: after those of a world that was killed."""
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        header = ",".join(columns)
-        continued = False
-        if path.exists():
-            with path.open(encoding="utf-8") as file:
-                continued = file.readline().rstrip("\n") == header
-        self._file = path.open("a" if continued else "w", encoding="utf-8")
-        if not continued:
-            self._file.write(header + "\n")
+    def __init__(self, path: Path, columns: Sequence[str], *, continued: bool = False) -> None:
+        begun = continued and path.exists()
+        if begun:
+            _drop_half_row(path)
+        self._file = path.open("a" if begun else "w", encoding="utf-8")
+        if not begun:
+            self._file.write(",".join(columns) + "\n")
 
     def write(self, row: Row) -> None:
         # One write per row, so that a killed world leaves whole rows.
@@ -55,6 +53,11 @@ class TruthLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _drop_half_row(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_truth(path: Path) -> Truth:

@@ -13,10 +13,11 @@ from agents.drivers.device import Device
 from agents.drivers.errors import DriverError
 from bus.clock import SteppedClock
 from world.live import FAULTS
+from world.run import run_world, simulate
 from world.spec import EventSpec, WorldError, WorldSpec
 from world.street import DAY_START, day, evening
 from world.truth import Truth, read_truth
-from world.world import World, run_world, simulate
+from world.world import Snapshot, World
 
 NOON = DAY_START + timedelta(hours=3)
 
@@ -300,7 +301,7 @@ def test_a_killed_world_goes_on_where_it_was() -> None:
         site.device("battery1").orders.take("enabled", True, world.instant)
     run(world, 60)
     heir = World(spec)
-    heir.resume(world.dump())
+    heir.resume(msgspec.json.decode(msgspec.json.encode(world.dump()), type=Snapshot))
     run(world, 30)
     run(heir, 30)
     assert heir.row() == pytest.approx(world.row(), nan_ok=True)
@@ -331,13 +332,75 @@ def test_a_served_world_keeps_to_the_clock_and_leaves_the_truth(tmp_path: Path) 
     assert seen[0].instant == pytest.approx(NOON.timestamp() + 61)
     first = read_truth(path)
     assert len(first.rows) == 7
-    asyncio.run(life(SteppedClock(NOON.timestamp() + 61), 60.0))  # killed and started again
+    with path.open("a") as file:
+        file.write("146374")  # killed in the middle of a row
+    asyncio.run(life(SteppedClock(NOON.timestamp() + 61), 60.0))
     both = read_truth(path)
     assert both.rows[: len(first.rows)] == first.rows
     assert both.columns[0] == "instant"
     instants = both.column("instant")
     assert instants == sorted(set(instants), key=lambda value: value or 0)
     assert instants[-1] == pytest.approx(NOON.timestamp() + 120, abs=10)
+
+
+def test_what_another_run_left_is_not_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "truth.csv"
+    later = World(street("h09"))
+    run(later, 500)
+    path.with_suffix(".state").write_bytes(msgspec.json.encode(later.dump()))
+    path.write_text("instant\n1.0\n")
+
+    async def life() -> None:
+        clock, up = SteppedClock(NOON.timestamp()), asyncio.Event()
+        task = asyncio.create_task(run_world(street("h09"), clock, lambda _: up.set(), path))
+        await up.wait()
+        await clock.advance(15.0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(life())
+    assert len(read_truth(path).rows) == 2
+    assert read_truth(path).rows[0][0] == pytest.approx(NOON.timestamp() + 1)
+
+
+def test_a_late_world_catches_up_and_says_how_late_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "truth.csv"
+
+    async def life() -> World:
+        found: list[World] = []
+        up = asyncio.Event()
+        clock = SteppedClock(NOON.timestamp() + 1_000)
+        task = asyncio.create_task(run_world(street("h09"), clock, lambda world: (found.append(world), up.set()), path))
+        await up.wait()
+        for _ in range(40):
+            await clock.advance(0.0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return found[0]
+
+    assert asyncio.run(life()).instant == pytest.approx(NOON.timestamp() + 1_000, abs=1.0)
+    lags = [value or 0.0 for value in read_truth(path).column("lag_s")]
+    assert max(lags) > 900
+    assert lags[-1] < 10
+
+
+def test_events_that_could_never_happen_are_refused_at_the_start() -> None:
+    for event in (
+        EventSpec(at=NOON, action="plug_in", site="h09", device="evse1", energy_wh=1),
+        EventSpec(at=NOON, action="load", site="h99", power_w=1),
+        EventSpec(at=NOON, action="fault", site="h09", fault="tired"),
+    ):
+        with pytest.raises(WorldError):
+            World(street("h09", events=(event,)), served=False)
+
+
+def test_a_planned_event_that_the_run_has_overtaken_does_not_stop_the_street() -> None:
+    plug = EventSpec(at=NOON, action="plug_in", site="h11", device="evse1", energy_wh=5_000)
+    world = World(street("h11", events=(plug, plug)), served=False)
+    run(world, 10)
+    assert world.sites[0].device("evse1").power_w > 3_000
 
 
 def test_a_truth_says_which_column_it_lacks() -> None:

@@ -1,0 +1,44 @@
+"""The devices of a site: physics, profile and the orders from the registers brought together.
+
+Each says after a step what it draws per phase and what its registers show. Readings are a superset: what a product has
+no point for is left out when they are put into its registers.
+"""
+
+from world.control import Orders
+from world.equipment.base import Equipment, Moment, Phased, Readings, draw
+from world.equipment.battery import BatteryUnit
+from world.equipment.evse import ChargingPoint
+from world.equipment.heatpump import HeatPumpUnit
+from world.equipment.household import Household
+from world.equipment.pv import PvPlant
+from world.profiles import Noise
+from world.spec import DeviceSpec, WorldError
+
+__all__ = [
+    "BatteryUnit",
+    "ChargingPoint",
+    "Equipment",
+    "HeatPumpUnit",
+    "Household",
+    "Moment",
+    "Phased",
+    "PvPlant",
+    "Readings",
+    "build",
+    "draw",
+]
+
+
+def build(spec: DeviceSpec, orders: Orders, seed: int, site: str, start: float, sky: Noise) -> Equipment:
+    """The physics for one device. Raises WorldError or UnknownProfileError."""
+    if spec.rating_w <= 0:
+        raise WorldError(f"{site}.{spec.name}", "needs rating_w > 0")
+    match spec.kind:
+        case "pv":
+            return PvPlant(spec, orders, seed, site, sky)
+        case "battery":
+            return BatteryUnit(spec, orders)
+        case "evse":
+            return ChargingPoint(spec, orders, seed, site, start)
+        case "heatpump":
+            return HeatPumpUnit(spec, orders)
