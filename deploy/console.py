@@ -1,4 +1,4 @@
-"""What an operator sees while it runs: feeder, homes, last events in plain words, clock. Plain lines where no terminal is."""
+"""What an operator sees while it runs: feeder, homes, last events in plain words. Plain lines where no terminal is."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
