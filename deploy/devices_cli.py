@@ -31,22 +31,20 @@ class _SystemClock:
 @app.command("list")
 def list_products() -> None:
     """Prints every product with class, grade and source."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("file", "product", "class", "grade", "source"):
-        table.add_column(column, overflow="fold")
-    unsound = []
+    products, unsound = [], []
     for path in all_files():
         try:
-            device = load(path)
+            products.append(load(path))
         except DeviceFileError as error:
             unsound.append(str(error))
-            continue
-        source = next(iter(device.documents.values()))
-        table.add_row(path.stem, device.device, device.class_, device.grade, f"{source.title}, {source.edition}")
-    if not table.rows and not unsound:
+    if not products and not unsound:
         _err.print(f"There is no device file in {directory()}. GRIDPARLEY_DEVICES names another directory.")
         raise typer.Exit(1)
-    _out.print(table)
+    width = max((len(device.key) for device in products), default=0)
+    for device in products:
+        source = next(iter(device.documents.values()))
+        _out.print(f"{device.key:{width}}  {device.class_:8}  {device.grade:6}  {device.device}", markup=False)
+        _out.print(f"{'':{width}}  source: {source.title}, {source.edition}", markup=False, style="dim")
     for cause in unsound:
         _err.print(cause, markup=False)
     if unsound:

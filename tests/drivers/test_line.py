@@ -193,6 +193,26 @@ def test_a_cancelled_request_leaves_the_line_to_the_others() -> None:
     run(scenario)
 
 
+def test_a_request_cancelled_just_as_its_turn_comes_passes_the_turn_on() -> None:
+    async def scenario() -> None:
+        async with served(1) as (gateway, _, _):
+            line = Line.open("127.0.0.1", gateway.port)
+            line.add(1, METER.line)
+
+            async def first() -> None:
+                await line.read(power(1))
+                second.cancel()  # its turn was given in the same step, it has not run yet
+
+            leading = asyncio.create_task(first())
+            second, third = (asyncio.create_task(line.read(power(1))) for _ in range(2))
+            await leading
+            assert await asyncio.wait_for(third, 5) == b"\0\0\0\0"
+            assert second.cancelled()
+            line.close()
+
+    run(scenario)
+
+
 def test_who_waits_when_the_line_closes_is_told() -> None:
     async def scenario() -> None:
         async with served(1) as (gateway, units, _):

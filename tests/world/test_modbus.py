@@ -86,7 +86,11 @@ def test_absurd_writes_are_refused_and_change_nothing() -> None:
         evse = SimulatedUnit(load("abb_terra_ac"), 1, on_write=lambda n, v: seen.append((n, v)))
         evse.put({"current_limit_a": 10})
         async with asked(evse) as (_, client):
+            await client.write_registers(0x4100, [0, 10000], device_id=1)
+            seen.clear()
             assert (await client.write_registers(0x4100, [0, 33000], device_id=1)).exception_code == 3
+            kept = await client.read_holding_registers(0x4100, count=2, device_id=1)
+            assert kept.registers == [0, 10000]
             assert (await client.write_registers(0x401C, [0, 1], device_id=1)).exception_code == 2
             assert (await client.write_registers(0x5000, [1], device_id=1)).exception_code == 2
         assert seen == []
