@@ -134,6 +134,7 @@ class Constraints(Message, frozen=True, kw_only=True):
     """
 
     topic = "power_limit"
+    ttl_s = 86_400.0  # holds until said anew; who joins later reads the last value
     clause = "NG-01 constraints; EEBUS LPC scenario 4"
 
     nominal_consumption_w: W
