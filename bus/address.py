@@ -37,6 +37,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
+        """Raises BadAddress."""
         parts = text.split(".")
         if len(parts) != 3 or not all(TOKEN.match(p) for p in parts):
             raise BadAddress(text)
@@ -102,11 +103,13 @@ def heard(kind: type[Message], *, site: str = "*", role: str = "*", name: str = 
 
 @lru_cache(maxsize=65536)
 def parse(subject: str) -> Parsed | None:
-    """Take a subject apart; None when it is none of ours."""
+    """Take a subject apart; None when it is none of ours, down to the last token: one word has one subject."""
     home = subject.startswith(HOME)
     tokens = (subject[len(HOME) :] if home else subject).split(".")
     receiver: Address | None = None
     name: str | None = None
+    if not all(map(TOKEN.match, tokens)):
+        return None
     try:
         match tokens:
             case ["to", ts, tr, tn, fs, fr, fn, topic, edition, word]:
@@ -117,6 +120,8 @@ def parse(subject: str) -> Parsed | None:
                 pass
             case _:
                 return None
+        if str(int(edition)) != edition:
+            return None
         return Parsed(tokens[0], home, Address(fs, fr, fn), receiver, name, topic, int(edition), word)
     except ValueError:
         return None

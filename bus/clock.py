@@ -5,7 +5,6 @@ map into memory, so its owner can slow the run down for all at once, and each pr
 """
 
 import mmap
-import struct
 import time
 from collections.abc import Awaitable, Callable
 from heapq import heappop, heappush
@@ -15,10 +14,12 @@ from typing import Protocol
 import anyio
 from anyio.lowlevel import checkpoint
 
-_HEADER = struct.Struct("<8sQddd")
 _MAGIC = b"gpclock1"
 _SLOTS_AT = 64
-_SLOT = struct.Struct("<d")
+_SLOT = 8
+# Native 8-byte words after the magic: version, then monotonic, run, speed; from byte 64 one lag per process. They are
+# written as single items of a memoryview: struct.pack_into would zero the whole field list first, for all to see.
+_VERSION, _MONOTONIC, _RUN, _SPEED = 1, 2, 3, 4
 _LONGEST_NAP_S = 0.5  # wall seconds: a change of speed is noticed at least this soon
 
 
@@ -62,31 +63,28 @@ class ClockFile:
 
     def __init__(self, path: Path, *, start: float, speed: float, slots: int) -> None:
         self.path = path
-        path.write_bytes(bytes(_SLOTS_AT + _SLOT.size * slots))
-        self._map = _map(path)
+        path.write_bytes(bytes(_SLOTS_AT + _SLOT * slots))
+        view = _map(path)
+        self._words, self._floats = view.cast("Q"), view.cast("d")
         self._slots = slots
-        self._version = 0
-        self._write(time.monotonic(), start, speed)
-
-    def _write(self, monotonic: float, run: float, speed: float) -> None:
-        # Odd while being written: a reader that sees odd or a change in between reads again.
-        _HEADER.pack_into(self._map, 0, _MAGIC, self._version + 1, monotonic, run, speed)
-        self._version += 2
-        _HEADER.pack_into(self._map, 0, _MAGIC, self._version, monotonic, run, speed)
+        self._floats[_MONOTONIC] = time.monotonic()
+        self._floats[_RUN], self._floats[_SPEED] = start, speed
+        view[:8] = _MAGIC
 
     def set_speed(self, speed: float) -> None:
         """Go on from now at another speed; 0 holds the run. Run time never jumps."""
+        self._words[_VERSION] += 1  # odd while being written: who sees that, or a change, reads again
         now_wall = time.monotonic()
-        _, _, monotonic, run, old = _HEADER.unpack_from(self._map)
-        self._write(now_wall, run + (now_wall - monotonic) * old, speed)
+        self._floats[_RUN] += (now_wall - self._floats[_MONOTONIC]) * self._floats[_SPEED]
+        self._floats[_MONOTONIC], self._floats[_SPEED] = now_wall, speed
+        self._words[_VERSION] += 1
 
     def lags(self) -> list[float]:
         """The worst lag of each process since the last call, run seconds."""
-        out = []
-        for n in range(self._slots):
-            at = _SLOTS_AT + n * _SLOT.size
-            out.append(_SLOT.unpack_from(self._map, at)[0])
-            _SLOT.pack_into(self._map, at, 0.0)
+        first = _SLOTS_AT // _SLOT
+        out = list(self._floats[first : first + self._slots])
+        for slot in range(first, first + self._slots):
+            self._floats[slot] = 0.0
         return out
 
 
@@ -94,46 +92,50 @@ class SharedClock:
     """The shared clock, seen from a process of the run. ``slot`` is where it reports its lag."""
 
     def __init__(self, path: Path, slot: int | None = None) -> None:
-        self._map = _map(path)
-        if self._map[:8] != _MAGIC:
+        view = _map(path)
+        if len(view) < _SLOTS_AT or view[:8] != _MAGIC:
             raise ValueError(f"{path} is no clock of a run: start the run with `gridparley up`")
-        at = None if slot is None else _SLOTS_AT + slot * _SLOT.size
-        self._slot = at if at is not None and at + _SLOT.size <= len(self._map) else None
+        self._words, self._floats = view.cast("Q"), view.cast("d")
+        at = None if slot is None else _SLOTS_AT // _SLOT + slot
+        self._slot = at if at is not None and at < len(self._floats) else None
 
-    def _read(self) -> tuple[float, float, float]:
+    def _read(self) -> tuple[float, float]:
+        """(run time now, speed), both of one version: the wall is read inside, so time never runs back."""
+        words, floats = self._words, self._floats
         while True:
-            _, version, monotonic, run, speed = _HEADER.unpack_from(self._map)
-            if version % 2 == 0 and _HEADER.unpack_from(self._map)[1] == version:
-                return monotonic, run, speed
+            version = words[_VERSION]
+            speed = floats[_SPEED]
+            now = floats[_RUN] + (time.monotonic() - floats[_MONOTONIC]) * speed
+            if words[_VERSION] == version and not version & 1:
+                return now, speed
 
     @property
     def speed(self) -> float:
-        return self._read()[2]
+        return self._read()[1]
 
     def now(self) -> float:
-        monotonic, run, speed = self._read()
-        return run + (time.monotonic() - monotonic) * speed
+        return self._read()[0]
 
     async def sleep(self, seconds: float) -> None:
         await self.sleep_until(self.now() + seconds)
 
     async def sleep_until(self, instant: float) -> None:
         while True:
-            monotonic, run, speed = self._read()
-            left = instant - (run + (time.monotonic() - monotonic) * speed)
+            now, speed = self._read()
+            left = instant - now
             if left <= 0:
                 await checkpoint()
                 return
             await anyio.sleep(min(left / speed, _LONGEST_NAP_S) if speed > 0 else _LONGEST_NAP_S / 10)
 
     def late(self, seconds: float) -> None:
-        if self._slot is not None and seconds > _SLOT.unpack_from(self._map, self._slot)[0]:
-            _SLOT.pack_into(self._map, self._slot, seconds)
+        if self._slot is not None and seconds > self._floats[self._slot]:
+            self._floats[self._slot] = seconds
 
 
-def _map(path: Path) -> mmap.mmap:
+def _map(path: Path) -> memoryview:
     with path.open("r+b") as file:
-        return mmap.mmap(file.fileno(), 0)
+        return memoryview(mmap.mmap(file.fileno(), 0))
 
 
 class SteppedClock:

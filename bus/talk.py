@@ -86,8 +86,9 @@ class Talk:
         try:
             await self._carrier.send(message, self.state == END)
         except BaseException:
-            self.state = before  # not said: the table stays where it was
-            self.transcript.pop()
+            if not self._heard:  # an answer would prove that it was said after all
+                self.state = before  # not said: the table stays where it was
+                self.transcript.pop()
             raise
 
     def hear_opening(self) -> Message:
