@@ -1,6 +1,6 @@
 """The display: it keeps and shows what is said at home. IEC-JWG3032 steps 4b and 8b, IEC-JWG2113-S2, IEC-JWG11."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -27,7 +27,7 @@ class Show:
 
     bus: Bus
     settings: AppSettings
-    picture: Shown = Shown()
+    picture: Shown = field(default_factory=Shown)
 
     @started
     async def first(self) -> None:
