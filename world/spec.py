@@ -1,7 +1,7 @@
 """What a world is made of. The launcher fills it from a topology; ``world.street`` fills it from SimBench."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -105,7 +105,7 @@ class EventSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                      the device ``meter`` is the site's meter
     """
 
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     action: Action
     site: str = ""
     device: str = ""
@@ -126,7 +126,7 @@ class WorldSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     log_every_s  distance of two rows of the truth log, run time
     """
 
-    start: datetime
+    start: Annotated[datetime, msgspec.Meta(tz=True)]
     seed: int
     sites: tuple[SiteSpec, ...]
     substation: SubstationSpec

@@ -406,3 +406,45 @@ def test_a_planned_event_that_the_run_has_overtaken_does_not_stop_the_street() -
 def test_a_truth_says_which_column_it_lacks() -> None:
     with pytest.raises(KeyError, match="h77"):
         Truth(("instant",), ()).column("h77.power_w")
+
+
+def test_an_inverter_forgets_a_limit_that_is_not_renewed() -> None:
+    async def scene() -> None:
+        world = World(street("h03"))
+        plant = world.sites[0].device("pv1")
+        async with served(world) as open_:
+            inverter = await open_("h03", "pv1")
+            assert inverter.file.key == "sunspec_inverter"
+            await inverter.write("limit_timeout_s", 60)
+            await inverter.write("power_limit_percent", 0.0)
+            await inverter.write("power_limit_enabled", True)
+            run(world, 50)
+            assert plant.power_w == 0.0
+            assert (await inverter.read())["state"].value == "throttled"
+            await inverter.write("power_limit_percent", 0.0)
+            run(world, 50)
+            assert plant.power_w == 0.0
+            run(world, 60)
+            assert plant.power_w < -20_000
+
+    asyncio.run(scene())
+
+
+def test_a_single_phase_car_shows_on_one_phase_of_the_meter() -> None:
+    async def scene() -> None:
+        world = World(street("h10"))
+        async with served(world) as open_:
+            meter, box = await open_("h10", "meter"), await open_("h10", "evse1")
+            run(world, 2)
+            before = await meter.read()
+            world.inject(EventSpec(at=NOON, action="plug_in", site="h10", device="evse1", energy_wh=5_000))
+            run(world, 10)
+            after, charge = await meter.read(), await box.read()
+            grown = [after[f"power_l{n}_w"].value - before[f"power_l{n}_w"].value for n in (1, 2, 3)]
+            assert sorted(grown)[2] == pytest.approx(3_700, rel=0.1)
+            assert abs(sorted(grown)[1]) < 500
+            phase = grown.index(max(grown)) + 1
+            assert charge[f"current_l{phase}_a"].value == pytest.approx(16, abs=0.1)
+            assert after[f"voltage_l{phase}_v"].value < before[f"voltage_l{phase}_v"].value
+
+    asyncio.run(scene())

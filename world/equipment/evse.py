@@ -10,7 +10,7 @@ from world.spec import DeviceSpec, WorldError
 
 
 class ChargingPoint(Equipment):
-    """A box, its car, and the driver who comes by the profile."""
+    """A box, its car, and the driver who comes by the profile. Its registers count the phases as the grid does."""
 
     def __init__(self, spec: DeviceSpec, orders: Orders, seed: int, site: str, start: float) -> None:
         self.spec, self.orders = spec, orders
