@@ -22,6 +22,8 @@ from contracts.device_form import LineDefaults, Table
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 15.0
+MOST_SILENCES = 3
+"""Unanswered requests in a row until the connection is made anew: the other end may be gone without having said so."""
 _GATEWAY_CODES = (10, 11)  # the gateway says for the unit what a direct line would say by silence
 
 
@@ -64,6 +66,7 @@ class Line:
         self._busy = False
         self._closed = False
         self._quiet_since = 0.0
+        self._silences = 0
         self._connect_backoff_s = 0.0
         self._connect_not_before = 0.0
         self._connect_last = ""
@@ -131,7 +134,7 @@ class Line:
                 raise ClosedError(self.wire.where()) from error
             raise
         else:
-            state.backoff_s = 0.0
+            state.backoff_s, self._silences = 0.0, 0
             return answer
         finally:
             self._release()
@@ -149,7 +152,7 @@ class Line:
                 raise ClosedError(self.wire.where()) from error
             raise
         else:
-            state.backoff_s = 0.0
+            state.backoff_s, self._silences = 0.0, 0
         finally:
             self._release()
 
@@ -213,6 +216,13 @@ class Line:
         self._connect_backoff_s = 0.0
 
     def _failed(self, state: UnitState, error: DriverError) -> None:
+        if isinstance(error, NoAnswerError):
+            self._silences += 1
+            if self._silences >= MOST_SILENCES:
+                self._silences = 0
+                self.wire.close()
+        elif isinstance(error, RefusedError | BadAnswerError):
+            self._silences = 0
         silent = isinstance(error, NoAnswerError | BadAnswerError)
         silent = silent or (isinstance(error, RefusedError) and error.code in _GATEWAY_CODES)
         if silent:

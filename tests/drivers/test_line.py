@@ -10,7 +10,7 @@ import pytest
 
 from agents.drivers.device import Device
 from agents.drivers.errors import BackingOffError, ClosedError, ConnectError, LineTakenError, NoAnswerError
-from agents.drivers.line import FIRST_BACKOFF_S, Line
+from agents.drivers.line import FIRST_BACKOFF_S, MOST_SILENCES, Line
 from agents.drivers.modbus import Request
 from contracts.device_file import load
 from contracts.device_form import LineDefaults
@@ -230,6 +230,43 @@ def test_who_waits_when_the_line_closes_is_told() -> None:
                 await first
             with pytest.raises(ClosedError):
                 await line.read(power(1))
+
+    run(scenario)
+
+
+def test_a_connection_that_went_dead_without_a_word_is_made_anew() -> None:
+    async def scenario() -> None:
+        meter = SimulatedUnit(METER, 1)
+        gateway = Gateway([meter])
+        await gateway.start()
+        connections: list[asyncio.StreamWriter] = []
+
+        async def black_hole_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            """A path whose first connection swallows everything; later ones lead to the meter."""
+            connections.append(writer)
+            if len(connections) == 1:
+                await reader.read()
+                return
+            there_reader, there = await asyncio.open_connection("127.0.0.1", gateway.port)
+            connections.append(there)
+            while data := await reader.read(300):
+                there.write(data)
+                writer.write(await there_reader.read(300))
+
+        path = await asyncio.start_server(black_hole_first, "127.0.0.1", 0)
+        port = path.sockets[0].getsockname()[1]
+        device = await Device.open(METER, "127.0.0.1", port, 1, clock=WallClock(), timeout_s=0.05)
+        for _ in range(MOST_SILENCES):
+            with pytest.raises(NoAnswerError):
+                await device.read()
+            device.retry_now()
+        await device.read()
+        assert device.health.ok
+        await device.close()
+        for writer in connections:
+            writer.close()
+        path.close()
+        await gateway.stop()
 
     run(scenario)
 
