@@ -160,6 +160,9 @@ class Conversation:
 
     def mermaid(self) -> str:
         """The table as a state diagram for the documentation."""
-        rows = [f"    {t.state} --> {t.then}: {t.speaker} says {t.says.__name__}" for t in self.turns]
-        rows += [f"    {lapse.state} --> {lapse.then}: silence for {lapse.after:g} s" for lapse in self.lapses]
+        arrows = [(t.state, t.then, f"{t.speaker} says {t.says.__name__}") for t in self.turns]
+        arrows += [(lapse.state, lapse.then, f"silence for {lapse.after:g} s") for lapse in self.lapses]
+        # Mermaid draws [*] as the dot of start and end; "end" is a word of its own language.
+        drawn = {END: "[*]", self.start: "[*]"}
+        rows = [f"    {drawn.get(a, a)} --> {drawn.get(b, b)}: {what}" for a, b, what in arrows]
         return "\n".join(["stateDiagram-v2", *rows])
