@@ -103,7 +103,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ports: dict[str, int]
     commands: str
     """Path of the world's command socket."""
-    nats: str | None = None
 
     def write(self, files: Files) -> None:
         files.plan.parent.mkdir(parents=True, exist_ok=True)
@@ -175,8 +174,9 @@ async def run_one(
 async def run_street(plan: Plan, files: Files, clock: SharedClock, ready: Callable[[], None]) -> None:
     """The world's life in this process, until SIGTERM. Commands of the launcher come over a socket."""
     from deploy.world_spec import world_spec
+    from world.run import run_world
     from world.spec import EventSpec, WorldError
-    from world.world import World, run_world
+    from world.world import World
 
     stop = stop_event()
 
@@ -224,7 +224,7 @@ class Nursery:
         self._line, self._files = line, files
         self._children: dict[int, str] = {}
         self._plan = Plan.read(files)
-        self._doors = Doors(self._plan.topology, files.nats, url=self._plan.nats)
+        self._doors = Doors(self._plan.topology, files.nats)
         for role in {address.role for address in self._doors.permissions.agents()}:
             agent_of(role)
 

@@ -12,6 +12,7 @@ from bus.address import HOME, tail
 from bus.nkeys import KeyPair
 from bus.transport import Connection
 from contracts.kit import Message
+from contracts.roles import OPS
 from contracts.system import GroupMessage
 from deploy.permissions import Permissions
 from deploy.topology import GRID, HUB
@@ -124,6 +125,16 @@ def consumers(permissions: Permissions, server: str) -> list[tuple[str, dict[str
     here = GRID if server == HUB else server
     there = {stream["name"] for stream in streams(permissions, server)}
     made = []
+    if server == HUB:  # the recorder's: everything that is stored, once
+        tools = [
+            address for address in permissions.topology.entries if address.role == OPS.name and address.site == here
+        ]
+        made += [
+            (stream, _consumer(store.consumer_name(address), [">"]))
+            for address in tools
+            for stream in (store.TALKS, store.GROUPS, store.RECORDS)
+            if stream in there
+        ]
     for address in permissions.agents():
         name = store.consumer_name(address)
         wanted: list[tuple[str, list[str]]] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from agents.kit.agent import Agent
+from bus import store
 from bus.transport import Connection
 from deploy.doors import Doors, die_with_parent
 from deploy.links import Links
@@ -110,9 +111,26 @@ class Servers(Doors):
             process.kill()
         await process.wait()
 
+    async def shoot(self, server: str) -> None:
+        """kill -9 a server that somebody keeps: who waits for it starts it again."""
+        with contextlib.suppress(ProcessLookupError):
+            self._running[server].kill()
+
     async def wait(self, server: str) -> int:
         """Until the server ends; its exit code."""
         return await self._running[server].wait()
+
+    async def dead_letters(self, server: str) -> int:
+        """How many dead letters a server keeps."""
+        admin = Connection(
+            self.url_of(server), name=f"{server}.admin", inbox="_R.admin", keys=self.key_ring(f"{server}.admin")
+        )
+        await admin.open()
+        try:
+            info = json.loads(await admin.request(f"$JS.API.STREAM.INFO.{store.DEAD}", b""))
+            return int(info["state"]["messages"])
+        finally:
+            await admin.close()
 
     def pid(self, server: str) -> int:
         return self._running[server].pid

@@ -1,0 +1,363 @@
+"""The command line: ``gridparley``. Each command says in its help what it is for and how it is used."""
+
+import asyncio
+import logging
+import shutil
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from deploy.topology import Topology, TopologyError, find, load
+
+app = typer.Typer(
+    name="gridparley",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""Independent agents on the customer side of the power grid.
+
+Bring a street up, and in a second terminal disturb it:
+
+    gridparley up street
+
+    gridparley cut h07
+
+    gridparley status
+""",
+)
+topologies = typer.Typer(help="Topology files: check them, list those that come with gridparley.", no_args_is_help=True)
+app.add_typer(topologies, name="topology")
+
+TopologyName = Annotated[str, typer.Argument(help="A topology file, or the name of one that comes with gridparley.")]
+_DURATION_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def main() -> None:
+    """Entry point."""
+    _mount()
+    app()
+
+
+def _mount() -> None:
+    from deploy import devices_cli
+
+    app.add_typer(devices_cli.app, name="devices")
+
+
+def _fail(text: object, code: int = 1) -> typer.Exit:
+    typer.secho(str(text), err=True, fg=typer.colors.RED)
+    return typer.Exit(code)
+
+
+def _load(name: str) -> Topology:
+    try:
+        return load(name)
+    except TopologyError as problem:
+        raise _fail(problem, 2) from None
+
+
+def _checked(topology: Topology) -> Topology:
+    from deploy.topology_faults import faults
+
+    found = faults(topology)
+    if found:
+        raise _fail("\n".join(found), 2)
+    return topology
+
+
+def duration_s(text: str) -> float:
+    """``90``, ``90s``, ``20m``, ``1.5h`` in seconds. Raises ValueError."""
+    unit = _DURATION_UNITS.get(text[-1:])
+    seconds = float(text[:-1]) * unit if unit is not None else float(text)
+    if not seconds > 0:
+        raise ValueError(f"{text!r} is not above zero")
+    return seconds
+
+
+@app.command()
+def up(
+    topology: TopologyName = "street",
+    speed: Annotated[float | None, typer.Option(help="Run seconds per second; 1 is real time.")] = None,
+    for_: Annotated[str, typer.Option("--for", help="How long to run, in run time: 90s, 20m, 1.5h.")] = "",
+    until: Annotated[str, typer.Option(help="Run until this instant (ISO 8601) or time of the day (14:30).")] = "",
+    seed: Annotated[int | None, typer.Option(help="Of weather and behaviour; the same seed is the same world.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<topology>-<time>.")] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="Plain log lines, also in a terminal.")] = False,
+) -> None:
+    """Bring a whole street up, watch it, and write its report.
+
+    Starts NATS servers, the simulated world and every agent as a process of its own. Ctrl-C stops in order (the report
+    is still written), a second Ctrl-C at once.
+
+    Examples:
+
+        gridparley up
+
+        gridparley up evening --speed 30 --for 2h --out /tmp/evening
+
+        gridparley up street --until 12:00 --headless
+    """
+    made = _checked(_with(_load(topology), speed, for_, until, seed))
+    folder = (out or Path("runs") / f"{made.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "run.json").exists():
+        raise _fail(f"{folder} already holds a run: choose another folder with --out", 2)
+    shutil.copyfile(find(topology), folder / "topology.toml")
+    raise typer.Exit(_up(made, folder, headless))
+
+
+def _with(topology: Topology, speed: float | None, for_: str, until: str, seed: int | None) -> Topology:
+    run = topology.run
+    if for_ and until:
+        raise _fail("--for and --until exclude each other: give one", 2)
+    try:
+        if for_:
+            run = msgspec.structs.replace(run, until=run.start + timedelta(seconds=duration_s(for_)))
+        if until:
+            run = msgspec.structs.replace(run, until=_instant(until, run.start))
+    except ValueError as problem:
+        raise _fail(f"{for_ or until!r} is not understood ({problem}): write --for 20m or --until 14:30", 2) from None
+    if speed is not None:
+        run = msgspec.structs.replace(run, speed=speed)
+    if seed is not None:
+        run = msgspec.structs.replace(run, seed=seed)
+    # What was to happen after the new end does not happen.
+    kept = tuple(one for one in topology.disturbance if one.at <= run.until)
+    return msgspec.structs.replace(topology, run=run, disturbance=kept)
+
+
+def _instant(text: str, start: datetime) -> datetime:
+    if "T" in text or "-" in text:
+        instant = datetime.fromisoformat(text)
+        return instant if instant.tzinfo else instant.replace(tzinfo=start.tzinfo)
+    hour, _, minute = text.partition(":")
+    instant = start.replace(hour=int(hour), minute=int(minute or 0), second=0, microsecond=0)
+    return instant if instant > start else instant + timedelta(days=1)
+
+
+def _up(topology: Topology, folder: Path, headless: bool) -> int:
+    import uvloop
+
+    from bus.transport import BusUnavailable
+    from deploy.offspring import NotReady, NurseryGone
+    from deploy.provision import NotProvisioned
+    from deploy.report import write_report
+    from deploy.servers import ServerFailed
+    from deploy.supervisor import Options, Supervisor
+
+    _log_to(folder / "run.log", headless)
+    typer.echo(f"{topology.title or topology.name}\nrun folder: {folder}")
+
+    async def run() -> None:
+        supervisor = Supervisor(topology, folder, Options(headless=headless, say=typer.echo))
+
+        def stop() -> None:
+            if supervisor.stop.is_set():
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                signal.raise_signal(signal.SIGINT)
+            typer.echo("stopping; once more to kill")
+            supervisor.stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        await supervisor.run()
+
+    try:
+        uvloop.run(run())
+    except BaseExceptionGroup as group:
+        known, rest = group.split((NotReady, NurseryGone, ServerFailed, NotProvisioned, BusUnavailable))
+        if rest is not None or known is None:
+            logging.getLogger("gridparley").exception("the run ended")
+            raise
+        typer.secho(str(_first(known)), err=True, fg=typer.colors.RED)
+        return 1
+    except (NotReady, NurseryGone, ServerFailed, NotProvisioned, BusUnavailable, FileNotFoundError) as problem:
+        typer.secho(str(problem), err=True, fg=typer.colors.RED)
+        return 1
+    if not (folder / "end.json").exists():
+        return 1
+    typer.echo(f"report: {write_report(folder)}")
+    return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _log_to(path: Path, headless: bool) -> None:
+    handlers: list[logging.Handler] = [logging.FileHandler(path)]
+    if headless or not sys.stdout.isatty():
+        shown = logging.StreamHandler()
+        shown.setLevel(logging.WARNING)
+        handlers.append(shown)
+    logging.basicConfig(
+        level=logging.INFO, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+
+
+# -------------------------------------------------------------------- commands to a running street
+
+
+def _send(action: str, **fields: object) -> None:
+    from deploy.control import Command, NoRunHere, send
+
+    try:
+        answer = send(msgspec.convert({"action": action, **fields}, Command))
+    except NoRunHere as problem:
+        raise _fail(problem) from None
+    if answer.error:
+        raise _fail(answer.error)
+    if answer.text:
+        typer.echo(answer.text)
+    if answer.status:
+        typer.echo(msgspec.json.format(msgspec.json.encode(answer.status)).decode())
+
+
+@app.command()
+def cut(site: Annotated[str, typer.Argument(help="A site of the running street, e.g. h07.")]) -> None:
+    """Cut the link between a site and the grid side of the run that goes on in this folder.
+
+    The home goes on inside; without heartbeats for 120 s of run time it holds its failsafe limits.
+    """
+    _send("cut", site=site)
+
+
+@app.command()
+def mend(site: Annotated[str, typer.Argument(help="A site whose link was cut.")]) -> None:
+    """Bring a cut link back."""
+    _send("mend", site=site)
+
+
+@app.command()
+def kill(
+    address: Annotated[str, typer.Argument(help="An agent (h07.cem.main), a server (hub, h07), or world.")],
+) -> None:
+    """Kill a process of the run like `kill -9` does; it is started again and must find its way back."""
+    _send("kill", address=address)
+
+
+@app.command()
+def plug_in(
+    site: Annotated[str, typer.Argument(help="A site with a charging point.")],
+    device: Annotated[str, typer.Argument(help="The charging point, e.g. evse1.")] = "evse1",
+    energy_wh: Annotated[float, typer.Option(help="What the car wants, Wh.")] = 20_000.0,
+    stays_s: Annotated[float, typer.Option(help="How long it stays, run seconds.")] = 14_400.0,
+) -> None:
+    """Plug a car in at a charging point of the simulated world."""
+    _send("plug_in", site=site, device=device, energy_wh=energy_wh, stays_s=stays_s)
+
+
+@app.command()
+def unplug(
+    site: Annotated[str, typer.Argument(help="A site with a charging point.")],
+    device: Annotated[str, typer.Argument(help="The charging point, e.g. evse1.")] = "evse1",
+) -> None:
+    """Let the car at a charging point drive away."""
+    _send("unplug", site=site, device=device)
+
+
+@app.command()
+def blackout() -> None:
+    """Take the voltage from the whole simulated street; `gridparley restore` gives it back."""
+    _send("blackout")
+
+
+@app.command()
+def restore() -> None:
+    """End a blackout."""
+    _send("restore")
+
+
+@app.command()
+def status() -> None:
+    """Show the run that goes on in this folder as JSON: clock, lag, who is waited for, restarts, links, servers."""
+    _send("status")
+
+
+# -------------------------------------------------------------------- one agent, keys, files
+
+
+@app.command()
+def agent(
+    address: Annotated[str, typer.Argument(help="Which agent of the topology, e.g. h07.cem.main.")],
+    topology: Annotated[str, typer.Option(help="Topology file or name.")] = "street",
+    nats: Annotated[str, typer.Option(help="URL of the server it connects to.")] = "nats://127.0.0.1:4222",
+    keys: Annotated[Path, typer.Option(help="Folder that `gridparley keys` filled.")] = Path("nats"),
+    clock: Annotated[Path | None, typer.Option(help="Clock file of a run; default: real time.")] = None,
+) -> None:
+    """Run one agent in this process, as a container does. It ends in order on SIGTERM.
+
+    Example:
+
+        gridparley agent h07.cem.main --topology street --nats nats://h07-nats:4222 --keys /run/secrets
+    """
+    from bus.address import Address, BadAddress
+    from bus.clock import SharedClock, WallClock
+    from deploy.doors import Doors
+    from deploy.processes import configure_logging, live, run_one
+    from deploy.settings import gateways
+
+    made = _checked(_load(topology))
+    try:
+        who = Address.parse(address)
+    except BadAddress as problem:
+        raise _fail(problem, 2) from None
+    if who not in made.entries:
+        raise _fail(f"{address} is not in {topology}: its agents are {', '.join(map(str, made.entries))}", 2)
+    configure_logging()
+    doors = Doors(made, keys, url=nats)
+    time = SharedClock(clock) if clock else WallClock()
+    ready = logging.getLogger("gridparley").info
+    raise typer.Exit(
+        live(address, lambda: run_one(doors, who, time, gateways(made), None, lambda: ready("%s is ready", address)))
+    )
+
+
+@app.command()
+def keys(
+    topology: TopologyName = "street",
+    out: Annotated[Path, typer.Option(help="Folder for the seeds; existing ones are kept.")] = Path("nats"),
+) -> None:
+    """Make the identities of a topology: one NKey per agent, per site's link, per server's administrator.
+
+    Seeds are secrets: the folder gets mode 0700, its files 0600. Only public keys are printed.
+    """
+    from deploy.keys import Keys
+
+    made = _load(topology)
+    ring = Keys(out / "keys")
+    names = [str(address) for address in made.entries]
+    names += [f"{site}.link" for site in made.sites]
+    names += [f"{server}.{role}" for server in made.servers for role in ("admin", "sys")]
+    for name in names:
+        typer.echo(f"{ring(name).public}  {name}")
+
+
+@topologies.command("check")
+def check(topology: TopologyName) -> None:
+    """Check a topology file: every mistake with its place, cause and remedy.
+
+    Example: gridparley topology check my-street.toml
+    """
+    made = _checked(_load(topology))
+    typer.echo(f"{made.name}: {len(made.site)} sites, {len(made.entries)} agents and tools, no faults")
+
+
+@topologies.command("list")
+def list_() -> None:
+    """List the topologies that come with gridparley."""
+    from deploy.topology import names
+
+    for name in names():
+        typer.echo(f"{name}  {load(name).title}")
+
+
+if __name__ == "__main__":
+    main()

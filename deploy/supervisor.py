@@ -1,0 +1,348 @@
+"""A run: servers, world, agents, clock, recorder and console, from the first process to the report."""
+
+import asyncio
+import logging
+import shutil
+import socket
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from bus.address import Address
+from bus.clock import ClockFile, SharedClock
+from contracts.roles import OPS
+from deploy import control
+from deploy.console import Console, Pace
+from deploy.control import Answer, Command
+from deploy.governor import Governor
+from deploy.nats_config import HOST
+from deploy.offspring import Offspring
+from deploy.processes import WORLD, Exited, Files, Plan
+from deploy.recorder import Recorder
+from deploy.run_facts import RECORDS, RunEnd, RunFacts, SiteFacts
+from deploy.servers import ServerFailed, Servers
+from deploy.settings import gateways
+from deploy.topology import GRID, HUB, LINK_ACTIONS, Disturbance, Topology
+from deploy.topology_faults import server_or_address
+from deploy.world_spec import event, has_world, world_spec
+
+log = logging.getLogger("gridparley.run")
+READY_WALL_S = 90.0
+LOOK_WALL_S = 1.0
+RESTART_SERVER_WALL_S = 0.3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to a topology. ``say`` tells the user what is going on before the console does."""
+
+    headless: bool = False
+    say: Callable[[str], None] = print
+
+
+class Supervisor:
+    """One run in one folder. ``run`` returns when its time is over or ``stop`` was set."""
+
+    def __init__(self, topology: Topology, folder: Path, options: Options | None = None) -> None:
+        self.topology, self.files, self.options = topology, Files(folder), options or Options()
+        self.stop = anyio.Event()
+        self.names = [str(address) for address in topology.entries if address.role != OPS.name]
+        if has_world(topology):
+            self.names.insert(0, WORLD)
+        self.offspring = Offspring(self.files, {name: slot for slot, name in enumerate(self.names)})
+        self.governor = Governor(topology.run.speed)
+        self.restarted_servers: Counter[str] = Counter()
+        self._sockets = Path(tempfile.mkdtemp(prefix="gridparley-"))  # a socket's path must be short
+        self._killed: set[str] = set()
+
+    # ---------------------------------------------------------------- from start to end
+
+    async def run(self) -> None:
+        """Raises ServerFailed, NotReady, NurseryGone, BusUnavailable while starting."""
+        for folder in (self.files.logs, self.files.spans):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._write_facts()
+        run = self.topology.run
+        self.clock_file = ClockFile(self.files.clock, start=run.start.timestamp(), speed=0.0, slots=len(self.names))
+        self.clock = SharedClock(self.files.clock)
+        try:
+            async with Servers(self.topology, self.files.nats) as self.servers:
+                try:
+                    await self._live()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self.offspring.close()
+        finally:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
+    async def _live(self) -> None:
+        self.offspring.on_exit = self._exited
+        await self.offspring.open()
+        commands = await control.serve(self._sockets / "control", self.do)
+        control.announce(self.files.folder, self._sockets / "control")
+        ended = anyio.Event()
+        recorder = Recorder(
+            self.servers.bus(self._tool("recorder"), self.clock), self.files.folder / RECORDS, self._facts()
+        )
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(recorder.run, ended)
+                for server in self.topology.servers:
+                    group.start_soon(self._keep_server, server)
+                if await self._unless_stopped(self._start_all):
+                    self.clock_file.set_speed(self.governor.speed)
+                    console = Console(recorder.view, self.pace, headless=self.options.headless)
+                    group.start_soon(console.run, ended)
+                    group.start_soon(self._govern)
+                    group.start_soon(self._disturb)
+                    await self._unless_stopped(self._until_over)
+                with anyio.CancelScope(shield=True):
+                    await self._end(ended)
+                group.cancel_scope.cancel()
+        finally:
+            commands.close()
+            control.withdraw(self._sockets / "control")
+
+    async def _unless_stopped(self, what: Callable[[], object]) -> bool:
+        """Do it, but give up when the run is to stop. True when it was done."""
+        done = False
+
+        async def go() -> None:
+            nonlocal done
+            await what()  # type: ignore[misc]
+            done = True
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            scope = group.cancel_scope
+            group.start_soon(go)
+            await self.stop.wait()
+            scope.cancel()
+        return done
+
+    async def _start_all(self) -> None:
+        agents = [name for name in self.names if name != WORLD]
+        began = asyncio.get_running_loop().time()
+        if WORLD in self.names:
+            self.offspring.start([WORLD])
+            await self.offspring.until_ready([WORLD], READY_WALL_S, lambda _: None)
+        self.offspring.start(agents)
+        await self.offspring.until_ready(agents, READY_WALL_S, lambda _: None)
+        took = asyncio.get_running_loop().time() - began
+        self.options.say(f"{len(agents)} agents ready in {took:.1f} s; the run starts at {self.governor.speed:g}x")
+
+    async def _until_over(self) -> None:
+        watch = asyncio.ensure_future(self.offspring.until(lambda: False))
+        over = asyncio.ensure_future(self.clock.sleep_until(self.topology.run.until.timestamp()))
+        try:
+            await asyncio.wait([watch, over], return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                watch.result()
+        finally:
+            watch.cancel()
+            over.cancel()
+
+    async def _end(self, ended: anyio.Event) -> None:
+        """Agents first, as long as everything that they need is there; then who listens to them."""
+        ending = datetime.fromtimestamp(self.clock.now(), UTC)
+        late = await self.offspring.stop([name for name in self.names if name != WORLD])
+        if late:
+            log.warning("killed after 5 s: %s", ", ".join(late))
+        await self.offspring.stop([WORLD])
+        dead = await self._dead_letters()
+        ended.set()
+        self.clock_file.set_speed(0.0)
+        RunEnd(
+            ended=ending,
+            restarts=dict(self.offspring.restarts + self.restarted_servers),
+            lags_s=self.governor.summary(),
+            dead_letters=dead,
+            held_back=self.governor.held_back,
+        ).write(self.files.folder)
+
+    # ---------------------------------------------------------------- what is written down
+
+    def _write_facts(self) -> None:
+        ports = _free_ports([GRID, *self.topology.sites])
+        real = gateways(self.topology)
+        where = {place: real.get(place, (HOST, port)) for place, port in ports.items()}
+        Plan(
+            topology=self.topology,
+            gateways=where,
+            ports=ports,
+            commands=str(self._sockets / WORLD),
+        ).write(self.files)
+        self._facts().write(self.files.folder)
+
+    def _facts(self) -> RunFacts:
+        run, grid = self.topology.run, self.topology.grid
+        meter = next(
+            (address for address in self.topology.entries if address.site == GRID and address.role == "meter"), ""
+        )
+        return RunFacts(
+            topology=self.topology.name,
+            start=run.start,
+            until=run.until,
+            speed=run.speed,
+            seed=run.seed,
+            area=grid.area,
+            rated_va=grid.transformer_va,
+            substation=str(meter),
+            sites=tuple(
+                SiteFacts(
+                    name=site.name,
+                    contract_consumption_w=site.contract_consumption_w,
+                    contract_production_w=site.contract_production_w,
+                    fuse_a=site.fuse_a,
+                    devices=tuple(f"{e.role}.{e.name}" for e in site.agents if e.device and e.role != "meter"),
+                )
+                for site in self.topology.site
+            ),
+            world=world_spec(self.topology) if has_world(self.topology) else None,
+        )
+
+    def _tool(self, name: str) -> Address:
+        return Address(GRID, OPS.name, name)
+
+    async def _dead_letters(self) -> dict[str, int]:
+        found = {}
+        for server in self.topology.servers:
+            with anyio.move_on_after(2):
+                found[GRID if server == HUB else server] = await self.servers.dead_letters(server)
+        return found
+
+    # ---------------------------------------------------------------- while it runs
+
+    def pace(self) -> Pace:
+        return Pace(
+            now=self.clock.now(),
+            speed=self.clock.speed,
+            lag_p99_s=self.governor.p99_s,
+            held_back=self.governor.speed < self.governor.wanted,
+        )
+
+    async def _govern(self) -> None:
+        while True:
+            await anyio.sleep(LOOK_WALL_S)
+            before = self.governor.speed
+            after = self.governor.look(self.clock_file.lags())
+            if after != before:
+                self.clock_file.set_speed(after)
+                log.info("clock at %.0fx, p99 lag %.1f s", after, self.governor.p99_s)
+
+    def _exited(self, news: Exited) -> None:
+        expected = news.name in self._killed
+        self._killed.discard(news.name)
+        how = f"signal {-news.code}" if news.code < 0 else f"code {news.code}"
+        log.log(
+            logging.INFO if expected else logging.WARNING,
+            "%s ended (%s) and is started again; its log is %s",
+            news.name,
+            how,
+            self.files.log(news.name),
+        )
+
+    async def _keep_server(self, server: str) -> None:
+        while True:
+            code = await self.servers.wait(server)
+            log.warning("the server %s ended (code %s) and is started again", server, code)
+            await anyio.sleep(RESTART_SERVER_WALL_S)
+            try:
+                await self.servers.start(server)
+                self.restarted_servers[f"nats.{server}"] += 1
+            except ServerFailed as problem:
+                log.error("%s", problem)
+
+    async def _disturb(self) -> None:
+        for one in sorted(self.topology.disturbance, key=lambda disturbance: disturbance.at):
+            if one.action in LINK_ACTIONS:
+                await self.clock.sleep_until(one.at.timestamp())
+                await self._do_link(one.action, one.site, one.address)
+
+    async def _do_link(self, action: str, site: str, address: str) -> Answer:
+        if action == "kill":
+            return await self._kill(address)
+        if site not in self.topology.sites:
+            return Answer(error=f"there is no site {site!r}: the sites are {', '.join(self.topology.sites)}")
+        if action == "cut":
+            await self.servers.cut(site)
+            log.info("link of %s cut", site)
+            return Answer(text=f"{site} has no link to the grid side; `gridparley mend {site}` brings it back")
+        await self.servers.mend(site)
+        log.info("link of %s mended", site)
+        return Answer(text=f"{site} finds the grid side again within seconds")
+
+    async def _kill(self, text: str) -> Answer:
+        found = server_or_address(self.topology, text)
+        if found is None or (isinstance(found, Address) and found.role == OPS.name):
+            return Answer(error=f"there is no {text!r} to kill: name an agent, hub, a site's server, or world")
+        if isinstance(found, str) and found != WORLD:
+            await self.servers.shoot(found)
+        else:
+            self._killed.add(text)
+            if not self.offspring.kill(text):
+                return Answer(error=f"{text} is not running at this moment")
+        return Answer(text=f"{text} killed; it is started again")
+
+    async def do(self, command: Command) -> Answer:
+        """One command from outside."""
+        if command.action == "status":
+            return Answer(status=self.status())
+        if command.action in LINK_ACTIONS:
+            return await self._do_link(command.action, command.site, command.address)
+        if WORLD not in self.names:
+            return Answer(
+                error="there is no simulated world in this run: only cut, mend and kill work on real hardware"
+            )
+        fields = {**msgspec.structs.asdict(command), "at": datetime.fromtimestamp(self.clock.now(), UTC)}
+        try:
+            happening = event(msgspec.convert(fields, Disturbance))
+        except msgspec.ValidationError as problem:
+            return Answer(error=str(problem))
+        return await self._tell_world(msgspec.json.encode(happening))
+
+    async def _tell_world(self, line: bytes) -> Answer:
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._sockets / WORLD)
+        except OSError:
+            return Answer(error="the world is not up at this moment: try again")
+        writer.write(line + b"\n")
+        answer = await reader.readline()
+        writer.close()
+        return msgspec.json.decode(answer, type=Answer)
+
+    def status(self) -> dict[str, object]:
+        """The run in a few values, for ``gridparley status``."""
+        return {
+            "folder": str(self.files.folder),
+            "topology": self.topology.name,
+            "now": datetime.fromtimestamp(self.clock.now(), UTC).isoformat(),
+            "until": self.topology.run.until.isoformat(),
+            "speed": self.clock.speed,
+            "lag_p99_s": round(self.governor.p99_s, 2),
+            "ready": len(self.offspring.ready),
+            "waiting_for": [name for name in self.names if name not in self.offspring.ready],
+            "restarts": dict(self.offspring.restarts + self.restarted_servers),
+            "links_cut": [site for site in self.topology.sites if self.servers.links.is_cut(site)],
+            "processes": dict(self.offspring.pids),
+            "servers": {server: self.servers.url_of(server) for server in self.topology.servers},
+        }
+
+
+def _free_ports(places: list[str]) -> dict[str, int]:
+    held = []
+    ports = {}
+    for place in places:
+        one = socket.socket()
+        one.bind((HOST, 0))
+        held.append(one)
+        ports[place] = int(one.getsockname()[1])
+    for one in held:
+        one.close()
+    return ports
