@@ -52,7 +52,7 @@ def framed(pdu: bytes, *, tid: int = 0, unit: int = 0):  # type: ignore[no-untyp
     return answer
 
 
-async def against(scripts: list[object], expected: list[type[DriverError] | None], timeout_s: float = 0.1) -> Hostile:
+async def against(scripts: list[object], expected: list[type[DriverError] | None], timeout_s: float = 0.4) -> Hostile:
     hostile = Hostile(list(scripts))
     server = await asyncio.get_running_loop().create_server(hostile, "127.0.0.1", 0)
     problems: list[dict[str, object]] = []
@@ -129,9 +129,12 @@ def test_any_bytes_are_survived(chunks: list[bytes], chance: random.Random) -> N
         server = await asyncio.get_running_loop().create_server(hostile, "127.0.0.1", 0)
         problems: list[dict[str, object]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-        wire = ModbusWire("127.0.0.1", server.sockets[0].getsockname()[1], 0.02)
+        wire = ModbusWire("127.0.0.1", server.sockets[0].getsockname()[1], 5.0)
         request = Request(7, "holding", 100, 2)
         for _ in chunks:
+            wire.timeout_s = 5.0
+            await wire.connect()
+            wire.timeout_s = 0.02
             with suppress(DriverError):
                 assert len(await wire.read(request)) == 4
         wire.timeout_s = 5.0
@@ -149,7 +152,7 @@ def test_coils_answered_short_or_long_are_refused() -> None:
         for pdu in (b"\x01\x00", b"\x01\x02\xff\xff", b"\x01\x01"):
             hostile = Hostile([framed(pdu)])
             server = await asyncio.get_running_loop().create_server(hostile, "127.0.0.1", 0)
-            wire = ModbusWire("127.0.0.1", server.sockets[0].getsockname()[1], 0.1)
+            wire = ModbusWire("127.0.0.1", server.sockets[0].getsockname()[1], 5.0)
             with pytest.raises(BadAnswerError):
                 await wire.read(Request(1, "coil", 0, 8))
             wire.close()
@@ -163,7 +166,7 @@ def test_a_write_confirmed_for_another_address_is_refused() -> None:
     async def scenario() -> None:
         hostile = Hostile([framed(b"\x10\x00\x65\x00\x02")])
         server = await asyncio.get_running_loop().create_server(hostile, "127.0.0.1", 0)
-        wire = ModbusWire("127.0.0.1", server.sockets[0].getsockname()[1], 0.1)
+        wire = ModbusWire("127.0.0.1", server.sockets[0].getsockname()[1], 5.0)
         with pytest.raises(BadAnswerError, match="another function or address"):
             await wire.write(1, "holding", 100, (1, 2), False)
         wire.close()
