@@ -12,6 +12,7 @@ from agents.kit.skill import Vocabulary
 from bus import store
 from bus.address import HOME, Address, group, heard, is_home, say, tail
 from contracts.kit import Message
+from contracts.operator import ORDERS
 from contracts.roles import OPS
 from contracts.system import GROUP_MEMBERS, GroupMessage, Refusal
 from deploy.topology import GRID, HUB, Topology
@@ -49,6 +50,7 @@ class Permissions:
             if agent is not None:
                 self.vocabularies[address.role] = agent.vocabulary
         self._said_to = {role: _said_to(vocabulary) for role, vocabulary in self.vocabularies.items()}
+        self._said_to[OPS.name] = _said_to(Vocabulary(opens=ORDERS))
         for role, words in self._said_to.items():
             # Who may be addressed may be told that its word changed nothing.
             words.add([other for other, others in self._said_to.items() if role in others.to], [Refusal])
@@ -61,6 +63,8 @@ class Permissions:
         """The words that one agent may say to another."""
         if sender == receiver or not _may_meet(sender, receiver) or sender.role not in self._said_to:
             return set()
+        if OPS.name in (sender.role, receiver.role) and (sender.site, receiver.site) != (GRID, GRID):
+            return set()  # orders are given at the control room's own server, never from a home
         return self._said_to[sender.role].to.get(receiver.role, set())
 
     def peers(self, address: Address) -> Peers:
@@ -113,7 +117,8 @@ class Permissions:
         return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))
 
     def _addressed(self, sender: Address) -> Iterator[str]:
-        for receiver in self.agents():
+        operators = [address for address in self.topology.entries if address.role == OPS.name]
+        for receiver in (*self.agents(), *operators):
             for kind in self.may_address(sender, receiver):
                 if is_home(sender, receiver):
                     yield f"{HOME}to.{receiver}.{sender}.{tail(kind)}"
@@ -164,8 +169,9 @@ class Permissions:
                 yield from _heard_from(mark.kind, mark.of, address.site if home else "*", home=home)
 
     def _operator(self, address: Address) -> Rights:
-        """Operators' tools listen to everything at their own server and speak for nobody."""
+        """Operators' tools listen to everything at their own server, order at the control room, speak for nobody."""
         publish = {f"$SRV.{verb}{rest}" for verb in _SERVICE_VERBS for rest in ("", ".>")}
+        publish |= {*self._addressed(address), *self._kept(address)}
         publish |= {"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"}
         for stream in (store.TALKS, store.RECORDS, store.GROUPS, store.LAST, store.DEAD):
             publish |= {
