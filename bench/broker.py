@@ -51,7 +51,7 @@ class Broker:
         return f"nats://127.0.0.1:{self.port}"
 
     def authorize(self, authorization: str) -> None:
-        """Write the configuration anew; it counts from the next start."""
+        """Write the configuration anew; it counts from the next start or reload."""
         self.config.write_text(
             f'listen: "127.0.0.1:{self.port}"\nmax_payload: 64KB\nmax_control_line: 1KB\nwrite_deadline: "2s"\n'
             f'jetstream {{ store_dir: "{self.folder / "store"}" }}\n{authorization}\n'
@@ -71,6 +71,11 @@ class Broker:
             if self.process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"nats-server did not start: {(self.folder / 'server.log').read_text()[-2000:]}")
             time.sleep(0.01)
+
+    def reload(self) -> None:
+        """Read the configuration again while running."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """As a power cut would end the process: SIGKILL."""

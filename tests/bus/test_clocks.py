@@ -1,0 +1,122 @@
+"""One time for all processes of a run; it never jumps, whoever changes its speed."""
+
+import multiprocessing
+import time
+
+import anyio
+import pytest
+
+from bus.clock import ClockFile, SharedClock, SteppedClock, WallClock
+
+pytestmark = pytest.mark.anyio
+START = 1_463_738_400.0
+
+
+def _watch(path, answers, seconds):
+    """Read as fast as possible; tell the largest step back and the largest step forth."""
+    clock = SharedClock(path)
+    back = forth = 0.0
+    reads, until, before = 0, time.monotonic() + seconds, clock.now()
+    while time.monotonic() < until:
+        wall = time.monotonic()
+        now = clock.now()
+        back = max(back, before - now)
+        if time.monotonic() - wall < 0.001:  # not scheduled away in between
+            forth = max(forth, now - before)
+        before, reads = now, reads + 1
+    answers.put((reads, back, before))
+
+
+def test_changes_of_speed_are_never_seen_as_jumps(tmp_path):
+    owner = ClockFile(tmp_path / "clock", start=START, speed=60.0, slots=2)
+    answers = multiprocessing.Queue()
+    readers = [multiprocessing.Process(target=_watch, args=(owner.path, answers, 1.0)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    while any(reader.is_alive() for reader in readers):
+        for speed in (0.0, 1.0, 600.0, 3.0, 60.0):
+            owner.set_speed(speed)
+        if not answers.empty():
+            break
+    seen = [answers.get(timeout=30) for _ in readers]
+    for reader in readers:
+        reader.join()
+    mine = SharedClock(owner.path).now()
+    for reads, back, last in seen:
+        assert reads > 1000
+        assert back == 0.0
+        assert START <= last <= mine
+
+
+def test_all_processes_read_the_same_time(tmp_path):
+    owner = ClockFile(tmp_path / "clock", start=START, speed=0.0, slots=1)
+    one, two = SharedClock(owner.path), SharedClock(owner.path)
+    assert one.now() == two.now() == START
+    owner.set_speed(100.0)
+    assert one.speed == two.speed == 100.0
+    before = one.now()
+    assert before <= two.now() <= one.now()
+
+
+def test_each_process_reports_its_worst_lag_once(tmp_path):
+    owner = ClockFile(tmp_path / "clock", start=START, speed=1.0, slots=3)
+    first, third, beyond = (SharedClock(owner.path, slot) for slot in (0, 2, 7))
+    first.late(2.0)
+    first.late(1.0)
+    third.late(0.5)
+    beyond.late(9.0)
+    assert owner.lags() == [2.0, 0.0, 0.5]
+    assert owner.lags() == [0.0, 0.0, 0.0]
+
+
+def test_a_file_that_is_no_clock_is_named(tmp_path):
+    (tmp_path / "no").write_bytes(b"x" * 100)
+    (tmp_path / "short").write_bytes(b"gpclock1")
+    for name in ("no", "short"):
+        with pytest.raises(ValueError, match=f"{name} is no clock"):
+            SharedClock(tmp_path / name)
+
+
+async def test_a_sleeper_wakes_at_its_instant_although_the_speed_changes(tmp_path):
+    owner = ClockFile(tmp_path / "clock", start=START, speed=0.0, slots=0)
+    clock = SharedClock(owner.path)
+    woken = []
+
+    async def sleep():
+        await clock.sleep(3600.0)
+        woken.append(clock.now())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sleep)
+        await anyio.sleep(0.02)
+        assert woken == []  # held
+        owner.set_speed(36_000.0)
+    assert woken[0] >= START + 3600.0
+
+
+async def test_the_past_is_not_slept_for(tmp_path):
+    clock = SharedClock(ClockFile(tmp_path / "clock", start=START, speed=0.0, slots=0).path)
+    await clock.sleep_until(START - 5)
+    await WallClock().sleep_until(0.0)
+    await SteppedClock(START).sleep_until(START)
+
+
+async def test_a_stepped_clock_wakes_sleepers_in_the_order_of_their_instants():
+    clock = SteppedClock(START)
+    woken = []
+
+    async def sleep(seconds, again=0.0):
+        await clock.sleep(seconds)
+        woken.append((seconds, clock.now() - START))
+        if again:
+            await clock.sleep(again)
+            woken.append((again, clock.now() - START))
+
+    async with anyio.create_task_group() as group:
+        for seconds in (5.0, 1.0, 3.0):
+            group.start_soon(sleep, seconds, 1.0 if seconds == 1.0 else 0.0)
+        await clock.advance(4.0)
+        assert woken == [(1.0, 1.0), (1.0, 2.0), (3.0, 3.0)]
+        await clock.advance(1.0)
+    assert woken[-1] == (5.0, 5.0)
+    assert clock.now() == START + 5.0
