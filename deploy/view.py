@@ -19,6 +19,7 @@ LINK_QUIET_S = 60.0
 LATE_S = 30.0
 """What is heard this much after it was said was kept back somewhere, and the line says so."""
 LINES = 200
+LONGEST_LINE = 400
 
 Tone = Literal["plain", "limit", "good", "warn", "bad"]
 _BAD = {"failsafe", "init", "red", "emergency"}
@@ -104,7 +105,9 @@ class View:
         return self._tell(event, text, _tone(message))
 
     def _tell(self, event: Event, text: str, tone: Tone) -> Line:
-        line = Line(event.heard, text, tone)
+        # What others wrote must not move the operator's cursor.
+        clean = "".join(char if char.isprintable() else " " for char in text[:LONGEST_LINE])
+        line = Line(event.heard, clean, tone)
         self.lines.append(line)
         self.told += 1
         return line

@@ -31,7 +31,10 @@ def kw(watts: float) -> str:
 
 def who(address: str) -> str:
     """An agent as people say it: a home by its site, the grid side by its role, a meter there by its name."""
-    site, role, name = address.split(".")
+    parts = address.split(".")
+    if len(parts) != 3:  # a name inside of a word is whatever its sender wrote
+        return address
+    site, role, name = parts
     if site != "grid":
         return site if role == "cem" else f"{site} {role}"
     return name if role == "meter" else role.upper()
