@@ -15,6 +15,7 @@ from bus.bus import Bus
 from bus.clock import Clock
 from bus.store import State
 from contracts.kit import Conversation
+from contracts.system import GROUP_MEMBERS
 
 log = logging.getLogger("gridparley.agent")
 STOP_WALL_S = 3.0
@@ -63,7 +64,7 @@ async def _live(
         if isinstance(skill, ShowPresence):
             skill.use_cases = agent.vocabulary.use_cases
     wire(bus, bound)
-    bus.join(peers.groups)
+    bus.join(peers.groups if agent.role in GROUP_MEMBERS else ())  # who speaks to groups knows them, but is no member
     await bus.open()
     async with anyio.create_task_group() as group:
         try:
