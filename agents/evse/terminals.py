@@ -1,6 +1,7 @@
 """A charging station's registers: the current per phase that it lets the car take."""
 
 import math
+from typing import Literal
 
 from agents.kit.hardware import (
     NOMINAL_V,
@@ -49,6 +50,12 @@ class EvseTerminals(Terminals):
     control = ("current_limit_a", "enabled")
 
     @property
+    def _phases(self) -> tuple[Literal[1, 2, 3], ...]:
+        """The wired phases; what is rated below 6 A on each of them is a point on the first one alone."""
+        phases, rating = self.settings.phases, self.settings.rating_w
+        return phases if rating is None or rating >= MIN_A * NOMINAL_V * len(phases) else phases[:1]
+
+    @property
     def _pauses(self) -> bool:
         """Whether the product can be told to stop: by a current below 6 A, or by a switch."""
         limit = self.file.points["current_limit_a"]
@@ -57,7 +64,7 @@ class EvseTerminals(Terminals):
     def _most_a(self, values: Values) -> float:
         known = [number(values, "hardware_limit_a"), self.file.rating.get("current_a")]
         if self.settings.rating_w is not None:
-            known.append(self.settings.rating_w / (NOMINAL_V * len(self.settings.phases)))
+            known.append(self.settings.rating_w / (NOMINAL_V * len(self._phases)))
         figures = [amps for amps in known if amps]
         if not figures:
             raise Impossible("no_rating", f"{self.file.device} does not say its rating: set rating_w for this agent")
@@ -65,10 +72,10 @@ class EvseTerminals(Terminals):
 
     def _volts(self, values: Values) -> float:
         """Sum over the wired phases; never below nominal, so that a limit in W is kept in A."""
-        return sum(max(NOMINAL_V, math.ceil(number(values, f"voltage_l{n}_v") or 0.0)) for n in self.settings.phases)
+        return sum(max(NOMINAL_V, math.ceil(number(values, f"voltage_l{n}_v") or 0.0)) for n in self._phases)
 
     def capabilities(self, values: Values) -> Announce:
-        phases = self.settings.phases
+        phases = self._phases
         functions: tuple[Function, ...] = ("measure", "limit_upper", "setpoint")
         return Announce(
             device_class="evse",
@@ -95,10 +102,10 @@ class EvseTerminals(Terminals):
         return DeviceReading(
             at=instant(at),
             power_w=power,
-            power_by_phase_w=by_phase(values, power, self.settings.phases),
+            power_by_phase_w=by_phase(values, power, self._phases),
             operating=self._operating(str(word), values, power),
             lower_w=0.0,
-            upper_w=self._most_a(values) * NOMINAL_V * len(self.settings.phases) if connected else 0.0,
+            upper_w=self._most_a(values) * NOMINAL_V * len(self._phases) if connected else 0.0,
             energy_wh=number(values, "energy_wh"),
         )
 
