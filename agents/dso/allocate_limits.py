@@ -6,7 +6,7 @@ unmetered load need no model: what they do is in the measurement.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from contracts.power_limit import Direction
@@ -175,14 +175,18 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Loop:
-    """What the loop remembers of one direction. ``level`` None: nobody is limited."""
+    """What the loop remembers of one direction. ``level`` None: nobody is limited.
+
+    ``members`` are the sites that could be counted on at the last decision.
+    """
 
     level: float | None = None
     at: float | None = None
     calm_since: float | None = None
+    members: frozenset[str] = frozenset()
 
 
-Act = Literal["rest", "limit", "tighten", "loosen", "hold", "lift"]
+Act = Literal["rest", "limit", "tighten", "reshare", "loosen", "hold", "lift"]
 
 
 def step(
@@ -192,19 +196,23 @@ def step(
 
     loading   share of the rating, worst of the phases and the sum, 0 when the power flows the other way
     """
+    members = frozenset(site.name for site in sites if site.follows and site.now_w is not None)
     doing_w = sum(site.now_w or 0.0 for site in sites if site.follows)
     budget_w = doing_w + (tuning.target - loading) * tuning.rating_w
     if loop.level is None:
         if loading <= tuning.tighten_above:
             return loop, "rest", None
         fresh = allocate(direction, sites, budget_w)
-        return Loop(level=fresh.level, at=now), "limit", fresh
+        return Loop(level=fresh.level, at=now, members=members), "limit", fresh
     wanted = allocate(direction, sites, budget_w)
     passed_s = now - loop.at if loop.at is not None else 0.0
     level = loop.level
     act: Act = "hold"
     if loading > tuning.tighten_above and wanted.level < level:
         level, act = wanted.level, "tighten"
+    elif members - loop.members and wanted.level > level:
+        # Who is new carries a part from now on; the others need not wait until the level has crept up.
+        level, act = wanted.level, "reshare"
     elif loading < tuning.loosen_below and wanted.level > level:
         level, act = min(level + tuning.loosen_per_s * passed_s, wanted.level), "loosen"
     held_back = any(site.bound and site.follows for site in sites)
@@ -212,7 +220,7 @@ def step(
     calm_since = (loop.calm_since if loop.calm_since is not None else now) if calm else None
     if calm_since is not None and now - calm_since >= tuning.lift_after_s:
         return Loop(), "lift", None
-    after = replace(loop, level=level, at=now, calm_since=calm_since)
+    after = Loop(level=level, at=now, calm_since=calm_since, members=members)
     # An overload that no limit can end must be named even while the level stays at the floors.
     outcome = allocate(direction, sites, budget_w, level)
     return after, act, outcome

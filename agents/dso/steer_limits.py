@@ -202,7 +202,7 @@ class SteerLimits:
                 return plan
             return lifted(direction, "not_needed", "The transformer has room: no limit is needed.")
         sign = -1.0 if direction == "production" else 1.0
-        limit_w = sign * round(share.limit_w)
+        limit_w = sign * round(share.limit_w) or 0.0  # no -0.0 on the wire
         cap = Statement(direction=direction, active=True, limit_w=limit_w, reason=share.reason)
         return tighter(direction, cap, plan, now)
 
@@ -251,7 +251,7 @@ class SteerLimits:
         self, act: Act, direction: Direction, made: Allocation | None, sites: list[Site], told: tuple[str, ...]
     ) -> None:
         less_is = 1.0 if direction == "production" else -1.0
-        if act in ("limit", "tighten") and made is not None:
+        if act in ("limit", "tighten", "reshare") and made is not None:
             doing_w = sum(site.now_w or 0.0 for site in sites if site.follows)
             text = (
                 f"The sites may do {made.level:.0%} of what they could, with a fairness of {made.fairness:.2f};"

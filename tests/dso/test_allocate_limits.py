@@ -162,3 +162,18 @@ def test_without_overload_nobody_hears_a_word() -> None:
     for n in range(500):
         street.turn(10.0 * n, 0.5, 8_000)
     assert street.words == 0
+
+
+def test_a_site_that_is_heard_of_later_takes_its_part_at_once() -> None:
+    one = site("a", 5_000, 5_000)
+    loop, act, made = step(Loop(), "production", 0.0, 2.0, [one], replace(TUNING, rating_w=10_000.0))
+    assert act == "limit"
+    assert made is not None
+    assert not made.feasible
+    now = [replace(one, now_w=0.0, limit_w=0.0), site("b", 15_000, 15_000)]
+    loop, act, made = step(loop, "production", 10.0, 1.5, now, replace(TUNING, rating_w=10_000.0))
+    assert act == "reshare"
+    assert made is not None
+    assert shares(made)["a"] == pytest.approx(5_000 * made.level)
+    assert made.fairness == pytest.approx(1.0)
+    assert 0.4 < made.level < 0.6
