@@ -60,6 +60,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     mode: State = "init"
     failsafe_duration_s: float = FAILSAFE_DURATION_S[0]
+    failsafe_stated: bool = False
+    """The guard has written the failsafe values; until then they are the site's own."""
     held: Held | None = None
     heartbeat_at: float | None = None
     """When this guard was last heard; None while it never was."""
@@ -215,7 +217,9 @@ def _failsafe(control: Control, event: FailsafeWritten) -> tuple[Control, tuple[
         text = f"A failsafe duration of {event.duration_s:g} s is outside {shortest:g} s to {longest:g} s."
         return control, (Refused(Reason(code="failsafe_duration", text=text, binding="LPC-022")),)
     before = control.in_force_w(event.at)
-    control = msgspec.structs.replace(control, failsafe_w=event.limit_w, failsafe_duration_s=event.duration_s)
+    control = msgspec.structs.replace(
+        control, failsafe_w=event.limit_w, failsafe_duration_s=event.duration_s, failsafe_stated=True
+    )
     if control.in_force_w(event.at) == before:
         return control, ()
     text = "The guard wrote a new failsafe limit while it is in force."

@@ -1,0 +1,38 @@
+"""The customer energy manager: one per home, the one owner of its devices' setpoints."""
+
+from agents.cem.act_in_emergency import ActInEmergency
+from agents.cem.answer_request import AnswerRequest
+from agents.cem.follow_contract import FollowContract
+from agents.cem.join_devices import JoinDevices
+from agents.cem.keep_limits import KeepLimits
+from agents.cem.obey_command import ObeyCommand
+from agents.cem.obey_limit import ObeyLimit
+from agents.cem.premises import Premises
+from agents.cem.protect_fuse import ProtectFuse
+from agents.cem.report_power import ReportPower
+from agents.cem.settings import CemSettings
+from agents.cem.steer_devices import SteerDevices
+from agents.cem.use_surplus import UseSurplus
+from agents.cem.watch_devices import WatchDevices
+from agents.kit.agent import Agent
+from contracts.roles import CEM
+
+AGENT = Agent(
+    role=CEM,
+    settings=CemSettings,
+    skills=(
+        Premises,
+        JoinDevices,
+        ProtectFuse,
+        SteerDevices,
+        UseSurplus,
+        KeepLimits,
+        ObeyLimit,
+        ActInEmergency,
+        ObeyCommand,
+        FollowContract,
+        WatchDevices,
+        AnswerRequest,
+        ReportPower,
+    ),
+)
