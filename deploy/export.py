@@ -92,7 +92,8 @@ def _operations(role: Role, words: Vocabulary, channels: Json, operations: Json)
         channel = _channel(plane, kind, home, channels)
         verb = "says" if action == "send" else "hears"
         place = "_at_home" if home else ""
-        name = f"{role.name}_{verb}_{word_of(kind)}{place}" + (f"_{plane}_{other}" if other else "")
+        way = "to" if action == "send" else "from"
+        name = f"{role.name}_{verb}_{word_of(kind)}{place}" + (f"_{way}_{other}" if other else "")
         operations[name] = {
             "action": action,
             "channel": {"$ref": f"#/channels/{channel}"},

@@ -22,8 +22,8 @@ from deploy.report_chart import Chart, draw
 from deploy.report_episodes import Episodes, FailsafeEpisode, LimitEpisode, Order, PhaseSpan, arrivals, episodes
 from deploy.report_figures import Effect, Fairness, HeldBack, Loading, Voltage
 from deploy.run_facts import RECORDS, REPORT, TRUTH, RunEnd, RunFacts
+from world.run import simulate
 from world.truth import Truth, read_truth
-from world.world import simulate
 
 log = logging.getLogger("gridparley.report")
 SUMMARY, CHART = "summary.json", "chart.png"

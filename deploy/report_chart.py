@@ -59,7 +59,8 @@ def draw(path: Path, chart: Chart) -> None:
         _plain(axes)
     light.set_yticks([])
     light.grid(visible=False)
-    gantt.set_xlim(*_days([chart.facts.start.timestamp(), chart.end]))
+    first = chart.facts.start.timestamp()
+    gantt.set_xlim(*_days([first, max(chart.end, first + 60)]))
     gantt.xaxis.set_major_locator(mdates.AutoDateLocator(tz=zone, maxticks=14))  # type: ignore[no-untyped-call]
     gantt.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M", tz=zone))  # type: ignore[no-untyped-call]
     gantt.set_xlabel(f"run time on {chart.facts.start:%Y-%m-%d} (UTC{chart.facts.start.isoformat()[-6:]})", color=INK)
