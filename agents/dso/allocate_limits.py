@@ -200,8 +200,8 @@ def step(
     doing_w = sum(site.now_w or 0.0 for site in sites if site.follows)
     budget_w = doing_w + (tuning.target - loading) * tuning.rating_w
     if loop.level is None:
-        if loading <= tuning.tighten_above:
-            return loop, "rest", None
+        if loading <= tuning.tighten_above or not members:
+            return loop, "rest", None  # with nobody to count on there is nothing to share
         fresh = allocate(direction, sites, budget_w)
         return Loop(level=fresh.level, at=now, members=members), "limit", fresh
     wanted = allocate(direction, sites, budget_w)

@@ -101,6 +101,7 @@ class GuardLimits:
         """Who said what it can be limited to before we came needs not say it again."""
         known = await self.bus.last(Constraints, site.cem, home=False)
         if isinstance(known, Constraints) and site.constraints is None:
+            site.heard_at = self.clock.now()  # until its silence shows that it is away
             self._take_constraints(site, known)
         state = await self.bus.last(LimitState, site.cem, home=False)
         if isinstance(state, LimitState) and site.state is None:

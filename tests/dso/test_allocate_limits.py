@@ -177,3 +177,8 @@ def test_a_site_that_is_heard_of_later_takes_its_part_at_once() -> None:
     assert shares(made)["a"] == pytest.approx(5_000 * made.level)
     assert made.fairness == pytest.approx(1.0)
     assert 0.4 < made.level < 0.6
+
+
+def test_with_nobody_to_count_on_nothing_is_decided() -> None:
+    unseen = [site("a", None, 5_000), site("b", 9_000, 9_000, follows=False)]
+    assert step(Loop(), "production", 0.0, 1.5, unseen, TUNING) == (Loop(), "rest", None)

@@ -101,7 +101,7 @@ async def test_a_congestion_command_is_taken_and_answered() -> None:
 
 @pytest.mark.use_case("limits.profile")
 async def test_a_limit_by_hand_is_stated_as_setpoint_or_as_profile_and_taken_back() -> None:
-    async with control_room("h01") as (run, console, words):
+    async with control_room("h01") as (_run, console, words):
         setpoint = OrderLimit(site="h01", direction="consumption", limit_w=5_000.0)
         assert isinstance(await order(console, order_limit, setpoint), Done)
         start = START + timedelta(hours=2)
