@@ -44,9 +44,11 @@ def main() -> None:
 
 
 def _mount() -> None:
-    from deploy import devices_cli
+    from deploy import coverage, devices_cli, export
 
     app.add_typer(devices_cli.app, name="devices")
+    app.add_typer(export.app, name="contracts")
+    app.command("coverage")(coverage.command)
 
 
 def _fail(text: object, code: int = 1) -> typer.Exit:
@@ -200,6 +202,21 @@ def _log_to(path: Path, headless: bool) -> None:
     logging.basicConfig(
         level=logging.INFO, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Write a run's report anew; also for a run that was killed.
+
+    Example: gridparley report runs/street-20260101-120000
+    """
+    from deploy.report import write_report
+    from deploy.run_facts import NoRun
+
+    try:
+        typer.echo(write_report(folder))
+    except NoRun as problem:
+        raise _fail(problem, 2) from None
 
 
 # -------------------------------------------------------------------- commands to a running street
