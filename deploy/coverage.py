@@ -122,11 +122,11 @@ def command(
 
 def _show(lines: list[Covered], results: Results | None) -> None:
     styles = {"proven": "green", "partial": "yellow", "open": "dim"}
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column("use case", no_wrap=True, min_width=max((len(one.id) for one in lines), default=8))
     table.add_column("status", no_wrap=True, min_width=7)
     table.add_column("tests", no_wrap=True, min_width=5, justify="right")
-    table.add_column("title", no_wrap=True, overflow="ellipsis")
+    table.add_column("title", no_wrap=True, overflow="ellipsis", ratio=1)
     for one in lines:
         tests = str(len(one.tests)) if one.tests else ""
         table.add_row(one.id, Text(one.status, style=styles[one.status]), tests, one.title)

@@ -124,6 +124,8 @@ def test_without_a_full_run_all_is_open_and_the_remedy_is_told(tmp_path: Path, m
     monkeypatch.setattr(coverage, "read_results", lambda: None)
     shown = CliRunner().invoke(_app(), [])
     assert "149 use cases: 0 proven, 0 partial, 149 open" in shown.output
+    for id in use_cases():
+        assert any(line.split()[:2] == [id, "open"] for line in shown.output.splitlines())
     assert "make test" in shown.output
 
 
