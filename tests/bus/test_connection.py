@@ -319,7 +319,7 @@ async def test_a_peer_that_reads_nothing_is_left_although_much_is_queued_for_it(
         await connection.subscribe("a", lambda _subject, payload: heard.append(payload))
         await connection.barrier()
         hole.swallow = True
-        with pytest.raises(errors.OutboundBufferLimitError):
+        with pytest.raises(errors.OutboundBufferLimitError):  # noqa: PT012  which of them is up to the sockets
             for _ in range(5000):
                 connection.publish("b", bytes(60_000))
                 await asyncio.sleep(0)
