@@ -195,16 +195,22 @@ class Permissions:
     def of_link(self, site: str) -> Rights:
         """What a site as a whole may say to and hear from the hub: it speaks as itself, nothing of the home crosses.
 
-        Where the hub's interest is wider than one subject, a right must end in ``>`` to let that interest through to
-        the leaf at all; such rights bind the site, and the leaf binds the agent.
+        The hub passes its interest on to the leaf only where a right covers it or lies inside it: rights end in ``>``,
+        and have no ``*`` before, else a listener to ``to.>`` hears nothing (nats-server 2.15). They bind the site; the
+        leaf binds the agent.
         """
-        publish = {f"to.{GRID}.*.*.{site}.>", f"say.{site}.>", f"dead.{site}.>", f"_R.{GRID}.{OPS.name}.>"}
+        publish = {f"say.{site}.>", f"dead.{site}.>", f"_R.{GRID}.{OPS.name}.>"}
         subscribe = {f"to.{site}.>", f"_R.{site}.>", "$SRV.>"}
         subscribe.update(f"group.{name}.>" for name in self.topology.sites[site].groups)
         for address in self.agents():
             if address.site != site:
                 continue
             rights = self.of(address)
+            publish.update(
+                f"to.{receiver}.{site}.>"
+                for receiver in self.agents()
+                if receiver.site == GRID and self.may_address(address, receiver)
+            )
             publish.update(s for s in rights.publish if s.startswith((f"$JS.{HUB}.", "$JS.ACK.")))
             subscribe.update(s for s in rights.subscribe if s.startswith("say."))
         return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))

@@ -1,0 +1,220 @@
+"""Nobody can speak as somebody else: every credential of a topology tries, and the servers refuse."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import product
+
+import anyio
+import pytest
+
+from bus.address import Address, tail
+from bus.nkeys import KeyPair
+from bus.transport import BusUnavailable, Connection
+from contracts.kit import vocabulary
+from deploy.permissions import Permissions
+from deploy.roster import Roster
+from deploy.servers import Servers, nats_server
+from deploy.topology import GRID, HUB
+from tests.support.grid import Grid, grid, topology
+
+pytestmark = pytest.mark.anyio
+EVERYBODY = (
+    "grid.dso.north",
+    "grid.hes.main",
+    "grid.meter.substation",
+    "h07.cem.main",
+    "h07.meter.main",
+    "h07.pv.1",
+    "h07.evse.1",
+    "h07.heatpump.1",
+    "h07.battery.1",
+    "h07.gateway.main",
+    "h07.app.display",
+    "h08.cem.main",
+    "h08.meter.main",
+    "h08.evse.1",
+)
+
+
+@pytest.fixture
+async def run() -> AsyncIterator[Grid]:
+    async with grid(*EVERYBODY, groups=("street",)) as running:
+        yield running
+
+
+def lawful(permissions: Permissions, sender: Address) -> set[str]:
+    """Every subject that a sender's own declarations give it, one per receiver."""
+    subjects = set()
+    for receiver in permissions.agents():
+        home = "home." if receiver.site == sender.site else ""
+        subjects |= {f"{home}to.{receiver}.{sender}.{tail(kind)}" for kind in permissions.may_address(sender, receiver)}
+    said = permissions.vocabularies[sender.role]
+    subjects |= {f"home.say.{sender}.{tail(kind)}" for kind in said.says_home}
+    return subjects | {f"say.{sender}.{tail(kind)}" for kind in said.says_grid}
+
+
+def everything(permissions: Permissions) -> set[str]:
+    """Every subject that anybody could try: each word as each sender to each receiver, said and addressed."""
+    words = [tail(kind) for kind in vocabulary().values()]
+    agents = permissions.agents()
+    subjects = {
+        f"{home}to.{receiver}.{sender}.{word}"
+        for home, receiver, sender, word in product(("", "home."), agents, agents, words)
+    }
+    return subjects | {f"{home}say.{sender}.{word}" for home, sender, word in product(("", "home."), agents, words)}
+
+
+def _one_root(subject: str) -> str:
+    """A right to address a role at all sites covers the grid side's own by the root that nobody derives: the same word
+    to the same receiver."""
+    return f"home.{subject}" if re.match(r"to\.grid\.[^.]+\.[^.]+\.grid\.", subject) else subject
+
+
+async def refused(connection: Connection, servers: Servers, server: str, subjects: list[str]) -> set[str]:
+    """Which of these publications the server refused, by its own log (the client's copy is in lower case)."""
+    log = servers.folder / f"{server}.log"
+    before = log.stat().st_size
+    for start in range(0, len(subjects), 500):
+        for subject in subjects[start : start + 500]:
+            connection.publish(subject, b"{}")
+        await connection.barrier()
+    with log.open("rb") as file:
+        file.seek(before)
+        text = file.read().decode()
+    return {
+        line.split('Subject "', 1)[1].rstrip('"\n').removesuffix('"')
+        for line in text.splitlines()
+        if "Publish Violation" in line
+    }
+
+
+async def test_each_agent_speaks_as_itself_what_it_declares_and_nothing_else(run: Grid) -> None:
+    servers = run.servers
+    tried = sorted(everything(servers.permissions))
+    for address in servers.permissions.agents():
+        bus = servers.bus(address, run.clock)
+        await bus.connection.open()
+        server = servers.topology.server_of(address)
+        no = await refused(bus.connection, servers, server, tried)
+        may = {_one_root(subject) for subject in set(tried) - no}
+        mine = lawful(servers.permissions, address)
+        assert mine <= may, f"{address} may not say what it declares: {sorted(mine - may)[:5]}"
+        foreign = {s for s in may if f".{address}." not in s.removeprefix("home.").replace("to.", "to..", 1)}
+        assert foreign == set(), f"{address} may speak as somebody else: {sorted(foreign)[:5]}"
+        assert may <= mine, f"{address} may say what it never declared: {sorted(may - mine)[:5]}"
+        await bus.close()
+
+
+async def test_nobody_reads_what_is_not_meant_for_it(run: Grid) -> None:
+    servers = run.servers
+    for address in servers.permissions.agents():
+        bus = servers.bus(address, run.clock)
+        await bus.connection.open()
+        others = [other for other in servers.permissions.agents() if other != address]
+        wanted = [box for other in others for box in (*other.mailboxes, f"{other.inbox}.>")]
+        wanted += [">", "to.>", "home.>", "home.to.>", "say.>", "group.>", "group.*.>", "_R.>", "$SYS.>", "$JS.>"]
+        wanted += ["$KV.>", "dead.>", "$JS.API.>"]
+        for subject in wanted:
+            await bus.connection.subscribe(subject, lambda _subject, _payload: None)
+        await bus.connection.barrier()
+        text = "\n".join(bus.connection.refused).lower()
+        # The library keeps the last hundred refusals; all of these are fewer.
+        assert len(wanted) <= 100
+        open_to_it = [subject for subject in wanted if f'"{subject.lower()}"' not in text]
+        assert open_to_it == [], f"{address} may read {open_to_it}"
+        await bus.close()
+
+
+async def test_nobody_touches_the_stores_of_others(run: Grid) -> None:
+    servers = run.servers
+    for address in servers.permissions.agents():
+        bus = servers.bus(address, run.clock)
+        await bus.connection.open()
+        others = [other for other in servers.permissions.agents() if other != address]
+        tries = [f"$KV.STATE.{other}.limit" for other in others]
+        tries += [f"$JS.API.DIRECT.GET.KV_STATE.$KV.STATE.{other}.limit" for other in others]
+        for domain, other in product(("$JS.API", f"$JS.{HUB}.API", "$JS.h08.API"), others):
+            name = str(other).replace(".", "-")
+            tries += [f"{domain}.CONSUMER.MSG.NEXT.{stream}.{name}" for stream in ("TALKS", "GROUPS", "RECORDS")]
+        tries += [f"$JS.ACK.TALKS.{str(other).replace('.', '-')}.1.1.1.1.0" for other in others]
+        tries += ["$JS.API.STREAM.DELETE.TALKS", "$JS.API.STREAM.PURGE.TALKS", "$JS.API.STREAM.MSG.GET.TALKS"]
+        tries += ["$JS.API.CONSUMER.CREATE.TALKS", "$JS.API.DIRECT.GET.TALKS", f"dead.{others[0]}", "$SRV.PING", "_R.x"]
+        tries += [f"{other.inbox}.x" for other in others]
+        server = servers.topology.server_of(address)
+        # A server takes its own domain's name for its plain API before it asks for rights, and logs it so.
+        tries = [subject.replace(f"$JS.{server}.API", "$JS.API") for subject in tries]
+        no = await refused(bus.connection, servers, server, tries)
+        assert set(tries) - no == set(), f"{address} may {sorted(set(tries) - no)[:5]}"
+        await bus.close()
+
+
+async def test_the_hub_lets_a_site_speak_only_as_itself_whoever_forges_inside(run: Grid) -> None:
+    """A hostile site: its own server, without any rights inside, behind the site's link."""
+    servers, site = run.servers, "h07"
+    heard = await run.words()
+    words = [tail(kind) for kind in vocabulary().values()]
+    agents = servers.permissions.agents()
+    own, foreign = [a for a in agents if a.site == site], [a for a in agents if a.site != site]
+    lies = [f"say.{one}.{word}" for one, word in product(foreign, words)]
+    lies += [f"to.{receiver}.{one}.{word}" for receiver, one, word in product(agents, foreign, words)]
+    lies += [f"home.{plane}.{one}.{words[0]}" for plane, one in product(("say", "to.grid.meter.substation"), agents)]
+    true = [f"to.grid.dso.north.{own[0]}.{words[0]}", f"say.{own[0]}.{words[0]}"]
+    await servers.kill(site)
+    async with hostile_leaf(servers, site) as connection:
+        await servers.linked([site])
+        for subject in (*lies, *true):
+            connection.publish(subject, b"{}")
+        await connection.barrier()
+        await heard.until(lambda got: set(true) <= {subject for subject, _ in got.all})
+    assert {subject for subject, _ in heard.all} - set(true) == set()
+
+
+@asynccontextmanager
+async def hostile_leaf(servers: Servers, site: str) -> AsyncIterator[Connection]:
+    config = servers.folder / "hostile.conf"
+    port, hub_port = servers.ports[site].client, servers.ports[HUB].leaves
+    seed = servers.key_ring(f"{site}.link").seed
+    config.write_text(
+        f"server_name: {site}\nlisten: 127.0.0.1:{port}\n"
+        f'leafnodes {{ remotes: [ {{ urls: ["nats-leaf://127.0.0.1:{hub_port}"], nkey: {seed} }} ] }}\n'
+    )
+    process = await anyio.open_process(
+        [str(nats_server()), "-c", str(config), "-l", str(servers.folder / "hostile.log")]
+    )
+    connection = Connection(f"nats://127.0.0.1:{port}", name="forger", inbox="_R.forger")
+    try:
+        await connection.open()
+        yield connection
+        await connection.close()
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_credential_of_nobody_is_refused(run: Grid) -> None:
+    for server in run.servers.topology.servers:
+        stranger = Connection(run.servers.url_of(server), name="x", inbox="_R.x", keys=KeyPair.new())
+        with pytest.raises(BusUnavailable):
+            await stranger.open()
+
+
+async def test_an_agent_of_one_site_is_unknown_at_the_server_of_another(run: Grid) -> None:
+    cem = Address.parse("h07.cem.main")
+    for server in ("h08", HUB):
+        connection = Connection(run.servers.url_of(server), name=str(cem), inbox=cem.inbox, keys=run.servers.keys(cem))
+        with pytest.raises(BusUnavailable):
+            await connection.open()
+
+
+async def test_the_key_of_a_link_opens_no_client_connection(run: Grid) -> None:
+    connection = Connection(run.servers.url_of(HUB), name="x", inbox="_R.h07", keys=run.servers.key_ring("h07.link"))
+    with pytest.raises(BusUnavailable):
+        await connection.open()
+
+
+def test_homes_do_not_speak_to_each_other() -> None:
+    permissions = Permissions(topology(EVERYBODY), Roster())
+    for one, other in product(permissions.agents(), repeat=2):
+        if one.site != other.site and GRID not in (one.site, other.site):
+            assert permissions.may_address(one, other) == set()
