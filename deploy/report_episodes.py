@@ -33,7 +33,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitEpisode(msgspec.Struct, frozen=True, kw_only=True):
-    """One value in force at a site for a while, as the site says it. ``end`` is the run's end where it still held."""
+    """One value in force at a site for a while, as the site says it. ``end`` is the run's end where it still held.
+
+    ``failsafe``: by the site's own rule (in failsafe, or while it starts), not by anybody's order.
+    """
 
     site: str
     direction: Direction
@@ -171,7 +174,7 @@ def _limits(site: str, states: list[tuple[float, LimitState]], end: float) -> li
         open_: LimitEpisode | None = None
         for at, state in states:
             value = state.consumption_w if direction == "consumption" else state.production_w
-            failsafe = state.state == "failsafe"
+            failsafe = state.state in ("failsafe", "init")
             if open_ is not None and (value, failsafe) == (open_.limit_w, open_.failsafe):
                 continue
             if open_ is not None:

@@ -40,7 +40,10 @@ class Voltage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
-    """Energy against the same run without control, per site and in total, by kind of device."""
+    """Energy against the same run without control, per site and in total, by kind of device.
+
+    Consumption is net: what was made up for by the end of the run is not in it, and less than none is drawn more.
+    """
 
     generation_wh: dict[str, float]
     consumption_wh: dict[str, float]
@@ -125,10 +128,10 @@ def _named(truth: Truth, ending: str) -> list[str]:
 
 
 def held_back(run: Truth, free: Truth) -> HeldBack:
-    """Generation and consumption of devices that the run has less of than the free one, per instant.
+    """Generation and consumption of devices that the run has less of than the free one.
 
     Energy that storage takes up instead of feeding in is not lost and does not count: only PV, cars and heat are
-    compared. Consumption held back may have been made up for later.
+    compared.
     """
     generation: defaultdict[str, float] = defaultdict(float)
     consumption: defaultdict[str, float] = defaultdict(float)
@@ -141,15 +144,15 @@ def held_back(run: Truth, free: Truth) -> HeldBack:
         if len(parts) != 3 or parts[1].startswith("battery") or name not in free.columns or not free_instants:
             continue
         with_, without = run.column(name), free.column(name)
-        for n, dt in enumerate(dts):
-            lost = ((without[place[n]] or 0.0) - (with_[n] or 0.0)) * dt / 3600
-            if parts[1].startswith("pv"):
-                generation[parts[0]] += max(-lost, 0.0)
-            else:
-                consumption[parts[0]] += max(lost, 0.0)
+        more = sum(((with_[n] or 0.0) - (without[place[n]] or 0.0)) * dt / 3600 for n, dt in enumerate(dts))
+        # Generation is negative: more of it is less generated.
+        if parts[1].startswith("pv"):
+            generation[parts[0]] += more
+        else:
+            consumption[parts[0]] -= more
     return HeldBack(
-        generation_wh={site: round(wh, 1) for site, wh in sorted(generation.items()) if wh >= 0.05},
-        consumption_wh={site: round(wh, 1) for site, wh in sorted(consumption.items()) if wh >= 0.05},
+        generation_wh={site: round(wh, 1) for site, wh in sorted(generation.items())},
+        consumption_wh={site: round(wh, 1) for site, wh in sorted(consumption.items())},
         total_generation_wh=round(sum(generation.values()), 1),
         total_consumption_wh=round(sum(consumption.values()), 1),
     )

@@ -20,6 +20,8 @@ LATE_S = 30.0
 """What is heard this much after it was said was kept back somewhere, and the line says so."""
 LINES = 200
 LONGEST_LINE = 400
+AGAIN_S = 300.0
+"""Run time until one agent's dead letters of one kind are told again; all are counted."""
 
 Tone = Literal["plain", "limit", "good", "warn", "bad"]
 _BAD = {"failsafe", "init", "red", "emergency"}
@@ -70,6 +72,7 @@ class View:
         self.counts: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
         self.lags: dict[str, float] = {}
+        self._letters: dict[tuple[str, str], float] = {}
         self.told = 0
         """How many lines there were ever; what is behind ``told`` since last time is new."""
 
@@ -90,6 +93,10 @@ class View:
         self.words[event.word] += 1
         if event.word == "dead_letter":
             self.counts["dead_letters"] += 1
+            key = (event.sender, event.error.partition(":")[0])
+            if event.heard - self._letters.get(key, -AGAIN_S) < AGAIN_S:
+                return None
+            self._letters[key] = event.heard
             return self._tell(event, f"dead letter at {event.sender}: {event.error}", "warn")
         if message is None:
             self.counts["unreadable"] += 1
@@ -156,6 +163,11 @@ class View:
                 news = self.grid is None or self.grid.phase != message.phase
                 self.grid = message
                 return news
+            case SetLimit() if not message.profile:
+                # The guard states its limits again after every gap; what holds already is no news.
+                site = self._site(event.site)
+                held = site.consumption_w if message.direction == "consumption" else site.production_w
+                return held != (message.limit_w if message.active else None)
         return True
 
 

@@ -19,7 +19,7 @@ from contracts.grid_state import (
 from contracts.kit import Message
 from contracts.metering import ContractNotice, ReportMissing
 from contracts.power_limit import FailsafeRefused, LimitAccepted, LimitRefused, LimitState, SetLimit
-from contracts.system import GroupMessage, Hello, Refusal
+from contracts.system import GroupMessage, Refusal
 
 SIDES = {"consumption": "consumption", "production": "feed-in"}
 
@@ -100,7 +100,5 @@ def in_plain_words(message: Message, sender: str, receiver: str | None) -> str |
             return f"{me} to its group: {message.text}"
         case Refusal():
             return f"{me} turns away a word of {you}: {message.reason.text}"
-        case Hello(leaving=True):
-            return f"{sender} leaves"
         case _:
             return None

@@ -12,6 +12,7 @@ from contracts.kit import vocabulary
 from contracts.metering import ContractNotice
 from contracts.power_limit import SetLimit
 from deploy.console import Console, Pace, status
+from deploy.records import Event
 from deploy.run_facts import RunFacts, SiteFacts
 from deploy.view import View
 from deploy.wording import in_plain_words
@@ -133,6 +134,29 @@ def test_repeated_states_are_no_news() -> None:
         event = story.say(9, notice, "h07.meter.main")
         view.take(event, event.message())
     assert [line.text for line in view.lines][3:] == ["h07 meter: contract alarm, 31.0 kW of 30.0 kW"]
+
+
+def test_limits_that_hold_already_are_no_news() -> None:
+    view, story = View(FACTS), Story()
+    story.limit(1, "h05", None, answered=2)
+    story.limit(3, "h05", -5_000.0, answered=4)
+    story.limit(5, "h05", -5_000.0, answered=6)
+    story.limit(7, "h05", None, answered=8)
+    for event in story.events:
+        view.take(event, event.message())
+    assert [line.text.partition(":")[0] for line in view.lines] == [
+        "DSO limits h05 feed-in to -5.0 kW",
+        "DSO lifts the feed-in limit of h05",
+    ]
+
+
+def test_a_flood_of_dead_letters_is_told_now_and_then_and_counted_in_full() -> None:
+    view = View(FACTS)
+    for n in range(100):
+        view.take(Event(at=T0, heard=T0 + 6 * n, word="dead_letter", sender="h05.cem.main", error="expired: x"), None)
+    view.take(Event(at=T0, heard=T0 + 1, word="dead_letter", sender="h05.cem.main", error="undecodable: y"), None)
+    assert view.counts["dead_letters"] == 101
+    assert [line.text.split()[-2] for line in view.lines] == ["expired:", "expired:", "undecodable:"]
 
 
 def test_what_a_cut_link_kept_back_says_how_old_it_is() -> None:

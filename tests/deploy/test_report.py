@@ -154,6 +154,8 @@ def test_energy_held_back_is_the_difference_to_the_free_run_per_device_kind() ->
     found = report_figures.held_back(run, free)
     assert found.generation_wh == {"h05": 6_000.0}
     assert found.consumption_wh == {"h07": 6_000.0}
+    later = Truth(columns, tuple((60.0 * n, 0.0, 0.0, 0.0 if n < 30 else 22_000.0, 1.0) for n in range(61)))
+    assert report_figures.held_back(later, free).consumption_wh == {"h07": 0.0}
     assert report_figures.held_back(free, free).total_generation_wh == 0.0
 
 
