@@ -44,7 +44,7 @@ class NearRealTime(Message, frozen=True, kw_only=True):
 
     topic = "metering"
     durable = True
-    ttl_s = 86_400.0
+    ttl_s = 30 * 86_400.0  # as long as its stream keeps it: a head-end may be away for long, and no block is lost
     clause = "NG-05; ENA-07"
 
     sequence: int

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from contracts.metering import GcpReading, NearRealTime
 
+BUSY_WALL_S = 0.5
+"""So long the agent's loop waits for another reader's or writer's lock."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS block (
     meter TEXT NOT NULL, sequence INTEGER NOT NULL, start REAL NOT NULL, period_s REAL NOT NULL, quality TEXT NOT NULL,
@@ -57,7 +59,7 @@ class Database:
     def __init__(self, path: str) -> None:
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=BUSY_WALL_S)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")  # a block is acknowledged to the stream after this write
         self._db.executescript(_SCHEMA)

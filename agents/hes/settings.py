@@ -12,8 +12,6 @@ class HesSettings(Settings, frozen=True, kw_only=True):
     keep_readings_days: float = 1.0
     """The 10 s values: what an operator looks at, not what anybody is billed by."""
     store_every_s: float = 10.0
-    read_every_s: float = 60.0
-    """The stream is read when a block is heard, and this often besides."""
     overdue_after_s: float = 420.0
     """A block is due every 300 s; two minutes of grace for the way here."""
     check_every_s: float = 60.0

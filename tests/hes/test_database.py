@@ -1,12 +1,20 @@
 """Nothing doubled, gaps named, a count that begins anew is no gap, old data forgotten."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import anyio
 import pytest
 
+from agents.hes.collect_load_curves import CollectLoadCurves
 from agents.hes.database import Database, Flag
-from agents.hes.watch_reports import gap_text
+from agents.hes.settings import HesSettings
+from agents.hes.watch_reports import WatchReports, gap_text
+from agents.kit.agent import Peers
+from bus.address import Address
+from bus.bus import Bus, Heard
+from bus.clock import SteppedClock
 from contracts.metering import GcpReading, NearRealTime
 
 AT = datetime(2016, 5, 20, 10, 0, tzinfo=UTC)
@@ -97,3 +105,22 @@ def test_a_batch_is_stored_as_a_whole_or_not_at_all() -> None:
     with pytest.raises(AttributeError):
         db.add_readings([("m", None)])  # type: ignore[list-item]
     assert db.readings("m") == []
+
+
+@pytest.mark.anyio
+async def test_a_block_waits_for_a_database_that_is_locked(tmp_path: Path) -> None:
+    path = str(tmp_path / "hes.sqlite")
+    clock = SteppedClock(AT.timestamp())
+    db, settings = Database(path), HesSettings()
+    bus = Bus(Address.parse("grid.hes.main"), "nats://nowhere", clock)
+    skill = CollectLoadCurves(clock, settings, db, WatchReports(bus, clock, settings, Peers(), db))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    heard = Heard(Address.parse("h01.meter.main"), "id", 0.0, None, None, False)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(skill.take, block(1), heard)
+        await clock.advance(1.0)
+        other.execute("ROLLBACK")
+        assert db.blocks("h01.meter.main") == []
+        await clock.advance(settings.store_every_s)
+    assert [sequence for sequence, _ in db.blocks("h01.meter.main")] == [1]
