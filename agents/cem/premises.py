@@ -21,6 +21,8 @@ from contracts.roles import DEVICES, METER
 ON_W = 50.0
 WAITS_AT_MOST_S = 120.0
 """A car that may charge and does not for so long is full: nothing is reserved for it."""
+FOLLOWS_S = 12.0
+"""An inverter is where it was told to be after so long."""
 RANKS = {"heatpump": 1, "waterheater": 1, "whitegoods": 1, "evse": 2, "battery": 3, "pv": 0}
 """Cars are reduced before heat, heat before anything is switched off."""
 STEERED = {"limit_upper", "limit_lower", "setpoint", "standby"}
@@ -72,11 +74,13 @@ class Device:
         self.waiting_since = (self.waiting_since or now) if waits else None
         self.reading, self.read_at, self.heard_at = reading, reading.at.timestamp(), now
         if self.announce.device_class == "pv":
-            self._remember_potential(reading.power_w)
+            self._remember_potential(reading.power_w, now)
 
-    def _remember_potential(self, power_w: float) -> None:
-        cap = self.told.lower_w if self.told is not None else None
-        held = cap is not None and power_w <= 0.97 * cap + ON_W
+    def _remember_potential(self, power_w: float, now: float) -> None:
+        told = self.told
+        cap = told.lower_w if told is not None else None
+        follows = told is not None and now - told.since < FOLLOWS_S  # it may still be where an order before left it
+        held = follows or (cap is not None and power_w <= 0.97 * cap + ON_W)
         seen = min(power_w, 0.0)
         self.potential_w = min(self.potential_w, seen) if held else seen
 
