@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import agents.kit.agent as kit
-from agents.kit.skill import answers, skill
+from agents.kit.skill import answers, hears, skill
 from bus.address import Address
-from bus.bus import Bus
+from bus.bus import Bus, Heard
 from bus.talk import Talk
 from contracts import device_file
 from contracts.device import (
@@ -28,8 +28,9 @@ from contracts.device import (
 from contracts.device_form import Value
 from contracts.emergency import DisplayNotice, emergency_begin, emergency_end
 from contracts.kit import Lapsed
+from contracts.metering import ContractNotice
 from contracts.reasons import Reason
-from contracts.roles import CEM
+from contracts.roles import CEM, METER
 from tests.support.grid import Grid
 from world.modbus import Gateway, SimulatedUnit
 
@@ -45,6 +46,9 @@ class Scripted:
 
     @answers(device_join)
     async def join(self, talk: Talk, announce: Announce) -> None: ...
+
+    @hears(ContractNotice, of=(METER,), where="home")
+    def near_limit(self, notice: ContractNotice, heard: Heard) -> None: ...
 
     @answers(emergency_begin)
     async def begin(self, talk: Talk, opening: object) -> None: ...
