@@ -1,5 +1,8 @@
 """Servers, links, identities and rights of a topology, on real servers."""
 
+import json
+import os
+import signal
 from dataclasses import dataclass, field
 
 import anyio
@@ -8,21 +11,27 @@ import pytest
 from agents.kit.agent import Agent, Settings
 from agents.kit.skill import answers, hears, skill
 from bus import store
-from bus.address import Address
+from bus.address import Address, say
 from bus.bus import Bus, Heard
+from bus.nkeys import KeyPair
 from bus.store import NotStored
 from bus.talk import Talk
+from bus.transport import BusUnavailable, Connection
 from contracts.device import DeviceReading, power_control
 from contracts.kit import Lapsed
-from contracts.metering import GcpReading
 from contracts.power_limit import Heartbeat, LimitAccepted, LimitRefused, LimitState, SetLimit, limit_write
 from contracts.reasons import Reason
 from contracts.roles import CEM, DSO, EVSE
-from tests.support.grid import Grid, eventually, grid
+from deploy.provision import provision
+from deploy.servers import nats_server
+from tests.support.grid import START, Grid, Words, eventually, grid
 
 pytestmark = pytest.mark.anyio
 WHY = Reason(code="test", text="a test")
 LIMIT = SetLimit(direction="consumption", active=True, limit_w=4200.0, reason=WHY)
+STATE = LimitState(
+    state="init", since=START, consumption_w=None, production_w=None, heartbeat_age_s=None, guard=None, reason=WHY
+)
 DSO_AT, CEM_AT, EVSE_AT = "grid.dso.north", "h07.cem.main", "h07.evse.1"
 
 
@@ -102,32 +111,142 @@ async def test_what_was_said_while_the_agent_was_down_is_read_once_when_it_is_ba
             await talk.say(LIMIT)
             cem = await run.start(CEM_AT)
             assert isinstance(await talk.hear(LimitAccepted, LimitRefused, Lapsed), LimitAccepted)
-        await eventually(lambda: len(cem._handled) == 1)
+        with anyio.fail_after(10):
+            while await unread(run, "hub", "TALKS", "h07-cem-main"):  # acknowledged at the hub, through the link
+                await cem.catch_up()
         await run.stop(CEM_AT)
         words = await run.words()
         again = await run.start(CEM_AT)
-        assert again.counts["duplicate"] == again.counts["received"] == 0  # acknowledged at the hub, through the link
         assert await again.state.get("limit", float) == 4200.0
         assert words.of("limit_accepted") == []
         assert refusals(run, dso, cem, again) == []
 
 
+READING = DeviceReading(
+    at=START, power_w=0.0, power_by_phase_w=(0.0, 0.0, 0.0), operating="idle", lower_w=0.0, upper_w=0.0
+)
+
+
 async def test_words_of_the_home_never_cross_the_link() -> None:
     async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS) as run:
-        evse = await run.bus(EVSE_AT)
-        at_hub, at_home = (
-            await run.words("grid", "home.>", "$KV.>") if False else await run.words(),
-            await run.words("h07"),
-        )
-        reading = DeviceReading(
-            at=run.servers.topology.run.start,
-            power_w=0.0,
-            power_by_phase_w=(0.0, 0.0, 0.0),
-            operating="idle",
-            lower_w=0.0,
-            upper_w=0.0,
-        )
-        evse.say(reading, home=True)
+        cem, evse = await run.start(CEM_AT), await run.start(EVSE_AT)
+        at_home = await run.words("h07")
+        at_hub = await everything_at_the_hub(run)
+        evse.say(READING, home=True)
+        await cem.state.put("limit", 1.0)
         await at_home.until(lambda heard: heard.of("device_reading"))
-        await evse.connection.barrier()
-        assert [s for s, _ in at_hub.all if s.startswith("home.")] == []
+        cem.say(STATE, home=False)
+        await at_hub.until(lambda heard: heard.of("limit_state"))  # the link is up, and order holds on it
+        assert [s for s, _ in at_hub.all if s.startswith(("home.", "$KV."))] == []
+
+
+async def test_a_link_that_is_cut_leaves_the_home_going_on_and_mends_by_itself() -> None:
+    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS) as run:
+        dso, cem, evse = await run.start(DSO_AT), await run.start(CEM_AT), await run.start(EVSE_AT)
+        at_home = await run.words("h07")
+        await run.servers.cut("h07")
+        evse.say(READING, home=True)
+        await at_home.until(lambda heard: heard.of("device_reading"))
+        await cem.state.put("limit", 17.0)
+        assert await cem.state.get("limit", float) == 17.0
+        with pytest.raises(NotStored):
+            await store.store(cem.connection, say(Address.parse(CEM_AT), LimitState, home=False), b"{}", "lost-1")
+        await run.servers.mend("h07")
+        await run.servers.linked(["h07"])
+        assert isinstance(await ask(dso), LimitAccepted)
+
+
+async def test_a_limit_that_was_said_while_the_link_was_cut_is_heard_after_it_mends() -> None:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS, speed=1.0) as run:
+        dso, cem = await run.start(DSO_AT), await run.start(CEM_AT)
+        await run.servers.cut("h07")
+        async with dso.talk(limit_write, Address.parse(CEM_AT)) as talk:
+            await talk.say(LIMIT)
+            await run.servers.mend("h07")
+            await run.servers.linked(["h07"])
+            await cem.catch_up()
+            assert isinstance(await talk.hear(LimitAccepted, LimitRefused, Lapsed), LimitAccepted)
+
+
+@pytest.mark.parametrize("server", ["hub", "h07"])
+async def test_a_server_that_is_killed_comes_back_with_all_that_was_stored(server: str) -> None:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
+        dso, cem = await run.start(DSO_AT), await run.start(CEM_AT)
+        assert isinstance(await ask(dso), LimitAccepted)
+        await run.servers.kill(server)
+        await run.servers.start(server)
+        await run.servers.linked()
+        await eventually(lambda: dso.connection.connected and cem.connection.connected)
+        assert await cem.state.get("limit", float) == 4200.0
+        assert isinstance(await ask(dso), LimitAccepted)
+
+
+async def test_who_joins_late_finds_the_last_value() -> None:
+    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS) as run:
+        cem, evse = await run.start(CEM_AT), await run.start(EVSE_AT)
+        evse.say(READING, home=True)
+        await cem.record(STATE)
+        await eventually(lambda: cem.outbox.waiting == 0)
+        dso = await run.start(DSO_AT)
+        at_home, at_grid = Address.parse(EVSE_AT), Address.parse(CEM_AT)
+        assert await cem.last(DeviceReading, at_home, home=True) == READING
+        assert await dso.last(LimitState, at_grid, home=False) == STATE
+        assert refusals(run, dso, cem, evse) == []
+
+
+async def test_every_configuration_is_taken_by_the_server_and_kept_from_others() -> None:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
+        for server in run.servers.topology.servers:
+            path = run.servers.folder / f"{server}.conf"
+            done = await anyio.run_process([str(nats_server()), "-t", "-c", str(path)], check=False)
+            assert done.returncode == 0, done.stderr.decode()
+            assert path.stat().st_mode & 0o077 == 0
+        seeds = list((run.servers.folder / "keys").iterdir())
+        assert seeds
+        assert all(seed.stat().st_mode & 0o077 == 0 for seed in seeds)
+
+
+async def test_provisioning_again_changes_nothing() -> None:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
+        dso, cem = await run.start(DSO_AT), await run.start(CEM_AT)
+        assert isinstance(await ask(dso), LimitAccepted)
+        for server in run.servers.topology.servers:
+            await provision(
+                run.servers.permissions, server, run.servers.url_of(server), run.servers.key_ring(f"{server}.admin")
+            )
+        assert await cem.state.get("limit", float) == 4200.0
+        assert isinstance(await ask(dso), LimitAccepted)
+
+
+async def unread(run: Grid, server: str, stream: str, consumer: str) -> int:
+    """Words that a consumer has not had acknowledged yet."""
+    admin = Connection(
+        run.servers.url_of(server), name="admin", inbox="_R.admin", keys=run.servers.key_ring(f"{server}.admin")
+    )
+    await admin.open()
+    info = json.loads(await admin.request(f"$JS.API.CONSUMER.INFO.{stream}.{consumer}", b""))
+    await admin.close()
+    return int(info["num_pending"] + info["num_ack_pending"])
+
+
+async def everything_at_the_hub(run: Grid) -> Words:
+    """All that the hub's account carries, as only its administrator could listen: the hub is given such a user."""
+    listener = KeyPair.new()
+    config = run.servers.folder / "hub.conf"
+    text = config.read_text()
+    assert "    users: [\n" in text
+    config.write_text(text.replace("    users: [\n", f"    users: [\n {{ nkey: {listener.public} }}\n", 1))
+    os.kill(run.servers.pid("hub"), signal.SIGHUP)
+    heard = Words()
+    connection = Connection(run.servers.url_of("hub"), name="listener", inbox="_R.listener", keys=listener)
+    with anyio.fail_after(10):
+        while True:
+            try:
+                await connection.open(within_s=0.5)
+                break
+            except BusUnavailable:
+                await anyio.sleep(0.05)
+    run.closing(connection)
+    await connection.subscribe(">", heard.take)
+    await connection.barrier()
+    return heard

@@ -22,6 +22,7 @@ from agents.kit.run import run_agent
 from bus.address import Address
 from bus.bus import Bus
 from bus.clock import ClockFile, SharedClock
+from bus.transport import Connection
 from deploy.roster import Roster
 from deploy.servers import Servers
 from deploy.topology import GRID, AgentEntry, GridSide, Run, Site, Topology
@@ -57,6 +58,7 @@ class Grid:
         self._stops: dict[Address, anyio.Event] = {}
         self._ended: dict[Address, anyio.Event] = {}
         self._buses: list[Bus] = []
+        self._connections: list[Connection] = []
 
     async def start(
         self, address: str, settings: Settings | Mapping[str, Any] | None = None, *, peers: Peers | None = None
@@ -103,6 +105,10 @@ class Grid:
         self._buses.append(bus)
         return bus
 
+    def closing(self, connection: Connection) -> None:
+        """Close a test's own connection with the grid."""
+        self._connections.append(connection)
+
     async def words(self, site: str = GRID, *subjects: str) -> "Words":
         """Everything that is said from now on as the site's probe hears it (grid: all that crosses links)."""
         probe = self.servers.bus(Address(site, "ops", "probe"), self.clock)
@@ -122,8 +128,8 @@ class Grid:
         for ended in self._ended.values():
             with anyio.move_on_after(5):
                 await ended.wait()
-        for bus in self._buses:
-            await bus.close()
+        for connection in (*(bus.connection for bus in self._buses), *self._connections):
+            await connection.close()
 
 
 class Words:
@@ -157,7 +163,7 @@ class Words:
 async def eventually(there: Callable[[], object], within_wall_s: float = WAIT_WALL_S) -> Any:
     """Wait for a fact of this process that nobody announces; raises TimeoutError."""
     with anyio.fail_after(within_wall_s):
-        while not (found := there()):
+        while not (found := there()):  # noqa: ASYNC110  nobody sets an event for it
             await anyio.sleep(0.01)
         return found
 
