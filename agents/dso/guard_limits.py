@@ -40,6 +40,8 @@ from contracts.system import Hello
 log = logging.getLogger("gridparley.dso")
 _FLOORS = ("minimum_consumption_w", "floor_w", "minimum_w")
 """Inputs of a refusal's reason that tell the least a site can be limited to."""
+_PASSING = ("heartbeat_first", "not_stored")
+"""Refusals of the moment: the same limit is said again soon."""
 _REJOIN_PAUSE_S = 10.0
 _KEPT = 200
 
@@ -269,6 +271,10 @@ class GuardLimits:
                 match await talk.hear(LimitAccepted, LimitRefused, Lapsed):
                     case LimitAccepted():
                         self._accepted(name, site, statement)
+                    case LimitRefused(reason=reason) if reason.code in _PASSING:
+                        self.outcomes.append((name, direction, reason))
+                        self._beat(site)
+                        return False
                     case LimitRefused(reason=reason):
                         self._refused(name, site, statement, reason)
                     case Lapsed():

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from math import ceil, floor
 
 import msgspec
 
@@ -201,8 +202,9 @@ class SteerLimits:
             if plan is not None:
                 return plan
             return lifted(direction, "not_needed", "The transformer has room: no limit is needed.")
-        sign = -1.0 if direction == "production" else 1.0
-        limit_w = sign * round(share.limit_w) or 0.0  # no -0.0 on the wire
+        # Whole watts: up for consumption, as a floor is met or it is not; down for feed-in.
+        limit_w = -float(floor(share.limit_w)) if direction == "production" else float(ceil(share.limit_w))
+        limit_w = limit_w or 0.0  # no -0.0 on the wire
         cap = Statement(direction=direction, active=True, limit_w=limit_w, reason=share.reason)
         return tighter(direction, cap, plan, now)
 
