@@ -47,14 +47,14 @@ async def run(quick: bool) -> list[Result]:
             ready = time.perf_counter()
             mark = len(heard)
             with anyio.fail_after(30):
-                while len(heard) == mark or not (dso.connection.connected and cem.connection.connected):
+                while len(heard) == mark or not (dso.connection.connected and cem.connection.connected):  # noqa: ASYNC110
                     await anyio.sleep(0.002)
             back = time.perf_counter() - ready
             await anyio.sleep(1.0)
             group.cancel_scope.cancel()
         acknowledged = stored
         with anyio.move_on_after(15):
-            while len({*kept}) < acknowledged:
+            while len({*kept}) < acknowledged:  # noqa: ASYNC110
                 await anyio.sleep(0.02)
     last = int(max(heard))
     return [

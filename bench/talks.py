@@ -81,7 +81,7 @@ FIVE = _table("bench_five", AskDurably, OfferDurably, TakeDurably, ConfirmDurabl
 WORDS = (AskDurably, OfferDurably, TakeDurably, ConfirmDurably, CloseDurably)
 
 
-async def _go_through(talk: Talk, heard: Message | None = None) -> None:
+async def _go_through(talk: Talk) -> None:
     """Say and hear what the table has, to its end."""
     while talk.state != END:
         turn = talk.table.turns_in(talk.state)[0]
@@ -92,8 +92,8 @@ async def _go_through(talk: Talk, heard: Message | None = None) -> None:
 
 
 async def run(quick: bool) -> list[Result]:
-    async def answer(talk: Talk, opening: Message) -> None:
-        await _go_through(talk, opening)
+    async def answer(talk: Talk, _opening: Message) -> None:
+        await _go_through(talk)
 
     def answers(bus: Bus) -> None:
         bus.answer(FOUR, answer)

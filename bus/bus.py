@@ -5,6 +5,8 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
+from functools import lru_cache
 
 import anyio
 import msgspec
@@ -56,6 +58,7 @@ class Bus:
         self._handled = Handled(self.state)
         self._ears = Ears(address, clock, self, self._handled, self.counts)
         self._says: dict[str, None] = {}
+        self._heads: dict[tuple[type[Message], bool], bytes] = {}
         self._records = False
         self._groups: tuple[str, ...] = ()
         self._catching_up = asyncio.Lock()
@@ -176,15 +179,19 @@ class Bus:
     def _wrap(
         self, message: Message, talk: str | None, ttl_s: float | None, trace: str | None = None
     ) -> tuple[str, bytes]:
-        now = self.clock.now()
+        at = instant(self.clock.now())
         id = self._ids()
-        until = instant(now + (ttl_s or message.ttl_s))
-        return id, encode(Envelope(id=id, at=instant(now), deadline=until, talk=talk, trace=trace, body=message))
+        until = at + _duration(message.ttl_s if ttl_s is None else ttl_s)
+        return id, encode(Envelope(id=id, at=at, deadline=until, talk=talk, trace=trace, body=message))
 
     def say(self, message: Message, *, home: bool, ttl_s: float | None = None) -> str:
         """Tell whoever listens, at most once. What binds or must not be lost is said with ``record``."""
+        kind = type(message)
+        head = self._heads.get((kind, home))
+        if head is None:
+            head = self._heads[kind, home] = f"PUB {say(self.address, kind, home=home)} ".encode()
         id, payload = self._wrap(message, None, ttl_s)
-        self._publish(say(self.address, type(message), home=home), payload)
+        self._post(head, payload)
         return id
 
     async def record(self, message: Message) -> str:
@@ -196,7 +203,7 @@ class Bus:
     def tell(self, receiver: Address, message: Message, *, talk: str | None = None, trace: str | None = None) -> str:
         """One addressed word outside of a table (heartbeat, refusal), at most once."""
         id, payload = self._wrap(message, talk, None, trace)
-        self._publish(to(receiver, self.address, type(message)), payload)
+        self._post(f"PUB {to(receiver, self.address, type(message))} ".encode(), payload)
         return id
 
     async def tell_durably(
@@ -224,13 +231,13 @@ class Bus:
                     raise
                 await anyio.sleep(RETRY_WALL_S)
 
-    def _publish(self, subject: str, payload: bytes) -> None:
+    def _post(self, head: bytes, payload: bytes) -> None:
         try:
-            self.connection.publish(subject, payload)
+            self.connection.client.post(head, payload)
             self.counts["sent"] += 1
         except nats_errors.Error as problem:
             self.counts["unsent"] += 1
-            log.info("%s could not say %s: %s", self.address, subject, problem or type(problem).__name__)
+            log.info("%s could not say %s: %s", self.address, head.decode(), problem or type(problem).__name__)
 
     # ---------------------------------------------------------------- talks
 
@@ -288,6 +295,9 @@ class Bus:
         """A stored word has been dealt with. A lost acknowledgement only brings it once more, to be dropped."""
         with suppress(nats_errors.Error):
             self.connection.publish(token, b"+ACK")
+
+
+_duration = lru_cache(maxsize=256)(lambda seconds: timedelta(seconds=seconds))
 
 
 class _ToPeer:

@@ -220,7 +220,7 @@ class Ears:
             self._reject(subject, payload, "undecodable", str(problem))
             return
         key = stem + envelope.id
-        if self._is_known(key):
+        if key in self._seen or key in self._seen_before or (kind.durable and key in self._handled):
             self._counts["duplicate"] += 1
             if key not in self._working:
                 self._settle(key, kind)

@@ -1,9 +1,8 @@
 """One side of one conversation, held to its table."""
 
+import asyncio
 from collections import deque
 from typing import Any, Protocol, TypeVar, overload
-
-import anyio
 
 from bus.address import Address
 from bus.clock import Clock
@@ -49,7 +48,7 @@ class Talk:
         self.transcript: list[str] = []
         self._carrier, self._clock = carrier, clock
         self._heard: deque[Message] = deque()
-        self._news = anyio.Event()
+        self._news: asyncio.Future[None] | None = None
 
     def _step(self, side: str, message: Message) -> None:
         turns = self.table.turns_in(self.state)
@@ -77,7 +76,8 @@ class Talk:
         """A word of the peer has arrived. Raises OutOfTurn and changes nothing when it may not come now."""
         self.check(message)
         self._heard.append(message)
-        self._news.set()
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
 
     async def say(self, message: Message) -> None:
         """Say a word; durable words are stored when this returns. Raises OutOfTurn, NotStored."""
@@ -124,14 +124,23 @@ class Talk:
         return message
 
     async def _wait(self, seconds: float) -> None:
-        """Until a word is there or run time has passed."""
-        self._news = anyio.Event()
-        async with anyio.create_task_group() as group:
+        """Until a word is there or run time has passed. No task group: it would be most of what a short talk costs."""
+        loop = asyncio.get_running_loop()
+        news: asyncio.Future[None] = loop.create_future()
+        self._news = news
+        alarm = loop.create_task(self._lapse(seconds, news))
+        try:
+            await news
+        finally:
+            self._news = None
+            alarm.cancel()
 
-            async def lapse() -> None:
-                await self._clock.sleep(seconds)
-                group.cancel_scope.cancel()
-
-            group.start_soon(lapse)
-            await self._news.wait()
-            group.cancel_scope.cancel()
+    async def _lapse(self, seconds: float, news: "asyncio.Future[None]") -> None:
+        try:
+            await self._clock.sleep(seconds)
+        except Exception as problem:  # a clock that fails must not leave the talk waiting
+            if not news.done():
+                news.set_exception(problem)
+        else:
+            if not news.done():
+                news.set_result(None)

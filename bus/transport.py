@@ -161,8 +161,7 @@ class Connection:
 
     def publish(self, subject: str, payload: bytes) -> None:
         """At most once. Raises nats.errors.Error when there is nowhere to put it or it is too long."""
-        size = len(payload)
-        self.client.post(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), size, payload), size)
+        self.client.post(f"PUB {subject} ".encode(), payload)
 
     async def request(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> bytes:
         """Ask the server itself (JetStream's API). Raises nats.errors.Error, TimeoutError."""

@@ -186,16 +186,20 @@ class HardClient(Client):
         self.direct[self._sid + 1] = receive  # before the server can know of it
         await self.subscribe(subject, cb=_never)
 
-    def post(self, command: bytes, size: int) -> None:
-        """Queue a PUB of ``size`` payload bytes; all that is queued in one turn of the loop leaves in one write.
+    def post(self, head: bytes, payload: bytes) -> None:
+        """Queue a word; ``head`` is ``PUB subject [reply] ``. All of one turn of the loop leaves in one write.
 
         Raises MaxPayloadError (the server would close the connection for it), OutboundBufferLimitError when too much
         is waiting, ConnectionClosedError when closed.
         """
-        if self.is_closed:
-            raise errors.ConnectionClosedError
+        size = len(payload)
         if size > self._max_payload:
             raise errors.MaxPayloadError
+        self._queue(b"%b%d\r\n%b\r\n" % (head, size, payload))
+
+    def _queue(self, command: bytes) -> None:
+        if self._status == Client.CLOSED:
+            raise errors.ConnectionClosedError
         if self._pending_data_size > PENDING_BYTES and (
             not self.is_connected or self._pending_data_size > BACKLOG_BYTES
         ):
@@ -227,12 +231,14 @@ class HardClient(Client):
             head = f"NATS/1.0\r\n{lines}\r\n".encode()
             sizes = len(head), len(head) + len(payload)
             command = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject.encode(), reply.encode(), *sizes, head, payload)
+        if len(payload) > self._max_payload:
+            raise errors.MaxPayloadError
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
         self._asked[number] = answer
         alarm = loop.call_later(timeout, _give_up, answer)
         try:
-            self.post(command, len(payload))
+            self._queue(command)
             return await answer
         finally:
             alarm.cancel()

@@ -179,7 +179,7 @@ async def test_a_full_mailbox_refuses_and_the_agent_goes_on(streams, monkeypatch
             b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(p), p)
             for p in (wrapped(Heartbeat(every_s=1.0), id=f"n-{n}") for n in range(400))
         )
-        dso.connection.client.post(block, 0)  # one write: they arrive in few pieces
+        dso.connection.client._queue(block)  # one write: they arrive in few pieces
         await until(lambda: cem.counts["arrived"] == 400)
         assert cem.counts["overflow"] > 0
         assert len(cem.heard) + cem.counts["overflow"] == 400

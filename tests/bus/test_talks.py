@@ -216,7 +216,7 @@ async def test_opening_a_talk_twice_opens_it_once(streams):
         words = [wrapped(sample(SetLimit), id=f"open-{n}", talk="t-1") for n in range(2)]
         subject = to(CEM, DSO, SetLimit)
         block = b"".join(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(word), word) for word in words)
-        dso.connection.client.post(block, 0)
+        dso.connection.client._queue(block)
         await until(lambda: dso.refusals and opened)
         assert len(opened) == 1
         assert cem.counts["handler_failed"] == 0
