@@ -37,21 +37,10 @@ class Show:
     def power(self, reading: GcpReading, _heard: Heard) -> None:
         self._change(power_w=reading.power_w, metered_at=reading.at)
 
-    @hears(ContractNotice, of=(METER,), where="home")
+    @hears(ContractNotice, of=(METER, CEM), where="home")
     def contract(self, notice: ContractNotice, _heard: Heard) -> None:
         direction = "production" if notice.contract_w < 0 else "consumption"
-        before = self.picture.contract.get(direction, "clear")
-        levels = {**self.picture.contract, direction: notice.level}
-        if notice.level == before:
-            self._change(contract=levels)
-            return
-        power, contract = abs(notice.power_w) / 1000, abs(notice.contract_w) / 1000
-        texts = {
-            "clear": f"{direction} is well below the contract of {contract:g} kW again",
-            "warning": f"{direction} of {power:.2f} kW is close to the contract of {contract:g} kW",
-            "alarm": f"{direction} of {power:.2f} kW is above the contract of {contract:g} kW",
-        }
-        self._change(contract=levels, text=texts[notice.level])
+        self._change(contract={**self.picture.contract, direction: notice.level})
 
     @hears(DisplayNotice, of=(CEM, GATEWAY), where="home")
     def notice(self, notice: DisplayNotice, _heard: Heard) -> None:

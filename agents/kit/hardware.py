@@ -43,6 +43,9 @@ Values = Mapping[str, Value | None]
 class HardwareSettings(Settings, frozen=True, kw_only=True):
     """Where the product is and what holds at this place.
 
+    Each agent process holds a connection of its own to the site's Modbus gateway. Where a gateway takes one client
+    only, the site's device agents have to run in one process: there they share the line and its one owner.
+
     port, unit         None: as the product is delivered
     device             name of its file in ``devices/``
     rating_w           most that it can draw or feed; None: as the product says itself

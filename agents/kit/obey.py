@@ -167,11 +167,12 @@ class ObeyOrders:
         await self.state.put("standing", wanted)
         return applied
 
-    async def _impose(self, standing: Standing, *, renew: bool = False) -> PowerApplied:
+    async def _impose(self, standing: Standing) -> PowerApplied:
         values = await self.hardware.look()
         plan = self.terminals.plan(_effective(standing), values)
         self._shows = None
-        shows = await self.hardware.put(plan, values, renew=renew)
+        # What forgets is always told, also what it shows already: its own timer has to start anew.
+        shows = await self.hardware.put(plan, values, renew=plan.renew_every_s is not None)
         self._shows, self._plan, self._written_at = shows, plan, self.clock.now()
         return PowerApplied(lower_w=plan.lower_w, upper_w=plan.upper_w, setpoint_w=plan.setpoint_w, readback=shows)
 
@@ -190,7 +191,7 @@ class ObeyOrders:
                 return
             known = self._shows is not None
             try:
-                await self._impose(self.standing, renew=due and not lost)
+                await self._impose(self.standing)
             except (DriverError, RangeError, Impossible) as problem:
                 self._shows = None
                 if not self._failing:

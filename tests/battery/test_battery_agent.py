@@ -55,6 +55,10 @@ async def test_a_setpoint_is_told_again_before_the_hardware_forgets_it() -> None
         await eventually(lambda: len(writes) >= 5)
         assert set(writes) == {-1_500}
         assert run.clock.now() - begun >= 4 * 15.0
+        # The same order again is written again, though the register shows it: its timer has to start anew.
+        said = len(writes)
+        await cem.order(BATTERY, setpoint_w=-1_500.0)
+        assert len(writes) > said
 
 
 async def test_a_vendors_battery_takes_a_setpoint_only_when_it_was_handed_over() -> None:
