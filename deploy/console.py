@@ -1,6 +1,6 @@
 """What an operator sees while it runs: feeder, homes, last events in plain words. Plain lines where no terminal is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -18,6 +18,8 @@ REFRESH_WALL_S = 0.25
 STATUS_EVERY_S = 300.0
 """Run time between two status lines where there is no terminal."""
 LAST_LINES, FEWEST_LINES = 10, 4
+TOGETHER_S = 30.0
+"""Run time within which the same order to several homes is one line of the picture."""
 _FRAME = 6  # lines around homes and events: head, bar, phases, heading, rule, counts
 _BAR = 44
 _BAR_FULL_PERCENT = 150.0
@@ -113,7 +115,7 @@ class Console:
             _phases(view),
             _homes(view, pace.now, homes),
             rule,
-            *_events(list(view.lines)[-lines:], self._zone),
+            *_events(_merged(view.lines, lines), self._zone),
             _counts(view),
         )
 
@@ -128,7 +130,7 @@ def status(view: View, pace: Pace) -> str:
     return (
         f"{_clock(pace.now, view.facts.start.tzinfo)} -- transformer {load}; grid state "
         f"{view.grid.phase if view.grid else 'unknown'}; homes: {limited} limited, {failsafe} in failsafe, "
-        f"{down} not heard of {len(view.sites)}; {pace.speed:g}x, lag p99 {pace.lag_p99_s:.1f} s"
+        f"{down} not heard of {len(view.sites)}; {pace.speed:.3g}x, lag p99 {pace.lag_p99_s:.1f} s"
         f"{', clock held back' if pace.held_back else ''}; {view.counts['messages']} words, "
         f"{view.counts['refused']} refused, {view.counts['dead_letters']} dead letters"
     )
@@ -155,7 +157,7 @@ def _head(view: View, pace: Pace, zone: tzinfo | None) -> Text:
         ("gridparley ", "bold"),
         (f"{view.facts.topology}  ", ""),
         (f"{datetime.fromtimestamp(pace.now, zone):%Y-%m-%d %H:%M:%S}", "bold"),
-        f"  {pace.speed:g}x  lag p99 ",
+        f"  {pace.speed:.3g}x  lag p99 ",
         (f"{pace.lag_p99_s:.1f} s", lag),
         ("  clock held back" if pace.held_back else "", "yellow"),
         "  ",
@@ -242,9 +244,23 @@ def _limit(watts: float | None) -> Text:
     return Text("-", style="dim") if watts is None else Text(kw(watts), style="cyan")
 
 
-def _events(lines: list[Line], zone: tzinfo | None) -> Iterable[Text]:
-    for line in lines:
-        yield _line((_clock(line.at, zone) + " ", "dim"), (line.text, _TONES[line.tone]))
+def _merged(lines: Sequence[Line], room: int) -> list[tuple[Line, int]]:
+    """The last lines, each with how many more of its kind came right after it."""
+    found: list[tuple[Line, int]] = []
+    for line in reversed(lines):
+        if found and line.kind and line.kind == found[-1][0].kind and found[-1][0].at - line.at < TOGETHER_S:
+            found[-1] = (line, found[-1][1] + 1)
+        elif len(found) == room:
+            break
+        else:
+            found.append((line, 0))
+    return found[::-1]
+
+
+def _events(lines: Iterable[tuple[Line, int]], zone: tzinfo | None) -> Iterable[Text]:
+    for line, more in lines:
+        also = f"(+{more} homes) " if more else ""
+        yield _line((_clock(line.at, zone) + " ", "dim"), (also, "bold"), (line.text, _TONES[line.tone]))
 
 
 def _counts(view: View) -> Text:

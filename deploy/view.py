@@ -34,6 +34,8 @@ class Line:
     at: float
     text: str
     tone: Tone
+    kind: str = ""
+    """Lines of one kind in a row may be shown as one: the same order to many homes."""
 
 
 @dataclass(slots=True)
@@ -109,12 +111,13 @@ class View:
             return None
         if event.heard - event.at > LATE_S:
             text += f" ({event.heard - event.at:.0f} s ago)"
-        return self._tell(event, text, _tone(message))
+        kind = f"{event.sender} {message.direction} {message.active}" if isinstance(message, SetLimit) else ""
+        return self._tell(event, text, _tone(message), kind)
 
-    def _tell(self, event: Event, text: str, tone: Tone) -> Line:
+    def _tell(self, event: Event, text: str, tone: Tone, kind: str = "") -> Line:
         # What others wrote must not move the operator's cursor.
         clean = "".join(char if char.isprintable() else " " for char in text[:LONGEST_LINE])
-        line = Line(event.heard, clean, tone)
+        line = Line(event.heard, clean, tone, kind)
         self.lines.append(line)
         self.told += 1
         return line

@@ -62,12 +62,21 @@ def test_the_picture_fits_the_terminal(width: int, height: int, sites: int) -> N
     assert max(map(len, lines)) <= width
 
 
-def test_a_terminal_of_100_by_30_shows_every_home_of_the_street_and_ten_events() -> None:
+def test_a_terminal_of_100_by_30_shows_every_home_and_one_order_to_all_as_one_line() -> None:
     text = shown(screen(filled(13)))
     for n in range(1, 14):
         assert any(line.startswith(f"h{n:02d}") and "-9.0 kW" in line for line in text)
-    assert sum("DSO limits" in line for line in text) == 10
+    assert sum("(+12 homes) DSO limits h01 feed-in to -9.0 kW" in line for line in text) == 1
     assert any("95.8 %" in line and "feed-in 153.2 kW" in line for line in text)
+
+
+def test_ten_events_are_shown_the_last_one_at_the_end() -> None:
+    view, story = filled(13), Story()
+    for n in range(14):
+        story.limit(10 + 60 * n, "h05", -20_000.0 - 1_000.0 * n)
+        view.take(story.events[-1], story.events[-1].message())
+    told = [line for line in shown(screen(view)) if "DSO limits" in line]
+    assert [line.split("to ")[1][:8] for line in told] == [f"-{20 + n}.0 kW" for n in range(4, 14)]
 
 
 def test_where_homes_do_not_fit_those_in_trouble_come_first() -> None:
