@@ -26,6 +26,11 @@ _LONGEST_NAP_S = 0.5  # wall seconds: a change of speed is noticed at least this
 class Clock(Protocol):
     """Run time in Unix seconds."""
 
+    @property
+    def speed(self) -> float:
+        """Run seconds per wall second; 0 while time stands or only moves when told to."""
+        ...
+
     def now(self) -> float: ...
 
     async def sleep(self, seconds: float) -> None: ...

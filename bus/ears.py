@@ -109,7 +109,7 @@ class Ears:
         self._known: dict[str, _Word] = {}
         self._seen: set[str] = set()
         self._seen_before: set[str] = set()
-        self._working: Counter[str] = Counter()
+        self._working: dict[str, int] = {}
         self._tokens: dict[str, str] = {}
         self._tasks: TaskGroup | None = None
         self._running = 0
@@ -186,7 +186,8 @@ class Ears:
                     self._failed(problem, subject, payload)
             if not self._emptied.is_set():
                 self._emptied.set()
-            await asyncio.sleep(0)
+            if self._mailbox:
+                await asyncio.sleep(0)
 
     # ---------------------------------------------------------------- one word
 
@@ -239,7 +240,7 @@ class Ears:
             self._give(word, envelope, key, subject, payload)
             return
         try:
-            self._working[key] += 1
+            self._working[key] = self._working.get(key, 0) + 1
             self._route(word, envelope, key, subject, payload)
         finally:
             self._one_done(key, kind)
@@ -327,8 +328,10 @@ class Ears:
     # ---------------------------------------------------------------- what became of it
 
     def _one_done(self, key: str, kind: type[Message]) -> None:
-        self._working[key] -= 1
-        if self._working[key] <= 0:
+        left = self._working[key] - 1
+        if left:
+            self._working[key] = left
+        else:
             del self._working[key]
             self._settle(key, kind)
 

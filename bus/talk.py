@@ -13,6 +13,9 @@ B = TypeVar("B", bound=Message)
 C = TypeVar("C", bound=Message)
 
 
+_SOON_S = 0.02  # wall time, far below what any table calls silence
+
+
 class OutOfTurn(Exception):
     """The table does not let this side say this now. As a received word it is refused; as our own it is a bug."""
 
@@ -49,6 +52,7 @@ class Talk:
         self._carrier, self._clock = carrier, clock
         self._heard: deque[Message] = deque()
         self._news: asyncio.Future[None] | None = None
+        self._sleeper: asyncio.Task[None] | None = None
 
     def _step(self, side: str, message: Message) -> None:
         turns = self.table.turns_in(self.state)
@@ -126,18 +130,28 @@ class Talk:
     async def _wait(self, seconds: float) -> None:
         """Until a word is there or run time has passed. No task group: it would be most of what a short talk costs."""
         loop = asyncio.get_running_loop()
-        news: asyncio.Future[None] = loop.create_future()
-        self._news = news
-        alarm = loop.create_task(self._lapse(seconds, news))
+        self._news = news = loop.create_future()
+        until = self._clock.now() + seconds
+        if self._clock.speed > 0:  # time passes by itself: most answers are here before a sleeper is worth its task
+            alarm: asyncio.Handle | asyncio.Task[None] = loop.call_later(_SOON_S, self._sleep, until, news)
+        else:
+            alarm = self._sleep(until, news)
         try:
             await news
         finally:
             self._news = None
             alarm.cancel()
+            if self._sleeper is not None:
+                self._sleeper.cancel()
+                self._sleeper = None
 
-    async def _lapse(self, seconds: float, news: "asyncio.Future[None]") -> None:
+    def _sleep(self, until: float, news: "asyncio.Future[None]") -> "asyncio.Task[None]":
+        self._sleeper = asyncio.get_running_loop().create_task(self._lapse(until, news))
+        return self._sleeper
+
+    async def _lapse(self, until: float, news: "asyncio.Future[None]") -> None:
         try:
-            await self._clock.sleep(seconds)
+            await self._clock.sleep_until(until)
         except Exception as problem:  # a clock that fails must not leave the talk waiting
             if not news.done():
                 news.set_exception(problem)

@@ -211,8 +211,15 @@ class HardClient(Client):
             asyncio.get_running_loop().call_soon(self._kick)
 
     def _kick(self) -> None:
+        """Write at once where the socket takes it; where it does not, the library's flusher waits for it."""
         self._kicked = False
-        if self.is_connected and self._flush_queue is not None and self._flush_queue.empty():
+        if not self.is_connected or self._reconnection_task_future is not None or not self._pending:
+            return
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None and not writer.is_closing() and writer.transport.get_write_buffer_size() == 0:
+            pending, self._pending, self._pending_data_size = self._pending, [], 0
+            writer.write(b"".join(pending))
+        elif self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def ask(
