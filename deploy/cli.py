@@ -44,11 +44,20 @@ def main() -> None:
 
 
 def _mount() -> None:
-    from deploy import coverage, devices_cli, export
+    """Commands of other modules. What is not asked for is not imported: ``gridparley cut`` is there at once."""
+    wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if wanted in ("", "devices"):
+        from deploy import devices_cli
 
-    app.add_typer(devices_cli.app, name="devices")
-    app.add_typer(export.app, name="contracts")
-    app.command("coverage")(coverage.command)
+        app.add_typer(devices_cli.app, name="devices")
+    if wanted in ("", "contracts"):
+        from deploy import export
+
+        app.add_typer(export.app, name="contracts")
+    if wanted in ("", "coverage"):
+        from deploy import coverage
+
+        app.command("coverage")(coverage.command)
 
 
 def _fail(text: object, code: int = 1) -> typer.Exit:

@@ -82,22 +82,22 @@ def withdraw(path: Path) -> None:
         HERE.unlink()
 
 
-def _current() -> Current:
+def _current(here: Path = HERE) -> Current:
     try:
-        return msgspec.json.decode(HERE.read_bytes(), type=Current)
+        return msgspec.json.decode(here.read_bytes(), type=Current)
     except (OSError, msgspec.MsgspecError):
-        raise NoRunHere(HERE.parent) from None
+        raise NoRunHere(here.parent) from None
 
 
-def send(command: Command) -> Answer:
-    """Give a command to the run of this folder. Raises NoRunHere."""
-    current = _current()
+def send(command: Command, here: Path = HERE) -> Answer:
+    """Give a command to the run that ``here`` names. Raises NoRunHere."""
+    current = _current(here)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(ANSWER_WALL_S)
         try:
             line.connect(current.socket)
         except OSError:
-            raise NoRunHere(HERE.parent) from None
+            raise NoRunHere(here.parent) from None
         line.sendall(msgspec.json.encode(command) + b"\n")
         got = b""
         while chunk := line.recv(65536):

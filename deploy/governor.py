@@ -7,8 +7,8 @@ PERIOD_S = 5.0
 """An agent's shortest period, run seconds: the device reading. Who is later than that misses one."""
 _CALM_S = 1.5
 _LATE_LOOKS = 2
-_CALM_LOOKS = 10
-_SLOWER, _FASTER = 0.75, 1.15
+_CALM_LOOKS = 4
+_SLOWER, _FASTER = 0.75, 1.2
 _SLOWEST = 1.0
 
 

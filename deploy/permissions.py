@@ -7,6 +7,7 @@ nobody inside a home can speak as a neighbour, nor as the CEM of its own home.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from agents.kit import service
 from agents.kit.agent import Agent, Peers
 from agents.kit.skill import Vocabulary
 from bus import store
@@ -112,7 +113,7 @@ class Permissions:
             *self._last_values(address),
             f"_R.*.{OPS.name}.>",
         }
-        subscribe = {*address.mailboxes, f"{address.inbox}.>", *self._heard(address), *_service(address)}
+        subscribe = {*address.mailboxes, f"{address.inbox}.>", *self._heard(address), *service.subjects(address)}
         subscribe.update(f"group.{name}.>" for name in self.groups_of(address))
         return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))
 
@@ -240,15 +241,3 @@ def _heard_from(kind: type[Message], of: Iterable[object], site: str, *, home: b
 
 def _api(domain: str | None) -> str:
     return "$JS.API" if domain is None else f"$JS.{domain}.API"
-
-
-def _service(address: Address) -> Iterator[str]:
-    for verb in _SERVICE_VERBS:
-        yield f"$SRV.{verb}"
-        yield f"$SRV.{verb}.{address.role}"
-        yield f"$SRV.{verb}.{address.role}.{service_id(address)}"
-
-
-def service_id(address: Address) -> str:
-    """The agent's instance id in the NATS service protocol, which allows no dots."""
-    return str(address).replace(".", "-")

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from agents.kit.presence import AcknowledgeGroups, ShowPresence
+from agents.kit.service import AnswerOperators
 from agents.kit.skill import Vocabulary, vocabulary_of
 from bus.address import Address
 from bus.clock import Clock
@@ -54,7 +55,7 @@ class Agent:
 
     @property
     def all_skills(self) -> tuple[type, ...]:
-        return (*self.skills, ShowPresence, AcknowledgeGroups)
+        return (*self.skills, ShowPresence, AcknowledgeGroups, AnswerOperators)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -194,6 +194,32 @@ async def test_who_joins_late_finds_the_last_value() -> None:
         assert refusals(run, dso, cem, evse) == []
 
 
+async def test_an_operator_s_tool_sees_all_agents_by_the_service_protocol_and_nobody_else_does() -> None:
+    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS) as run:
+        buses = [await run.start(address) for address in (DSO_AT, CEM_AT, EVSE_AT)]
+        probe = await run.words("grid", "_R.grid.ops.probe.services")
+        tool = run.servers.bus(Address.parse("grid.ops.probe"), run.clock)
+        await tool.connection.open()
+        run.closing(tool.connection)
+        for verb in ("PING", "INFO", "STATS"):
+            await tool.connection.client.publish(f"$SRV.{verb}", b"", reply="_R.grid.ops.probe.services")
+        await probe.until(lambda heard: len(heard.all) == 9)
+        answers = [json.loads(payload) for _, payload in probe.all]
+        assert sorted(answer["id"] for answer in answers if "ping" in answer["type"]) == [
+            "grid-dso-north",
+            "h07-cem-main",
+            "h07-evse-1",
+        ]
+        assert all(answer["endpoints"] for answer in answers if "ping" not in answer["type"])
+        await tool.connection.client.publish(
+            "$SRV.PING", b"", reply="to.grid.dso.north.h07.cem.main.power_limit.1.heartbeat"
+        )
+        await tool.connection.client.publish("$SRV.PING.cem", b"", reply="_R.grid.ops.probe.services")
+        await probe.until(lambda heard: len(heard.all) == 10)
+        assert all(bus.counts["dead_letters"] == 0 for bus in buses)
+        assert refusals(run, *buses) == []
+
+
 async def test_every_configuration_is_taken_by_the_server_and_kept_from_others() -> None:
     async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
         for server in run.servers.topology.servers:

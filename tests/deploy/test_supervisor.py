@@ -1,0 +1,229 @@
+"""A run as its user sees it: the command line, real processes, kills, and what is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import control
+from deploy.control import Command, NoRunHere
+from deploy.governor import Governor
+
+MINI = """
+name = "mini"
+[run]
+start = 2016-05-20T10:00:00+02:00
+until = 2016-05-20T16:00:00+02:00
+speed = 30.0
+[grid]
+agents = [
+  { role = "dso", name = "north" },
+  { role = "hes", name = "main" },
+  { role = "meter", name = "substation", device = "eastron_sdm630", unit = 1 },
+  { role = "ops", name = "recorder" },
+]
+[[site]]
+name = "h07"
+bus = 7
+contract_consumption_w = 15000.0
+fuse_a = 35.0
+household = { profile = "L1-A", power_w = 4000.0 }
+agents = [
+  { role = "cem", name = "main" },
+  { role = "meter", name = "main", device = "eastron_sdm630", unit = 1 },
+  { role = "pv", name = "1", device = "sunspec_inverter", unit = 30, rating_w = 9000.0, profile = "PV6" },
+]
+"""
+WAIT_S = 60.0
+
+
+class Run:
+    """A run of the command line in a folder of its own."""
+
+    def __init__(self, here: Path, *options: str) -> None:
+        self.here, self.out = here, here / "out"
+        (here / "mini.toml").write_text(MINI)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.cli", "up", "mini.toml", "--headless", "--out", str(self.out), *options],
+            cwd=here,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+
+    def tell(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "deploy.cli", *command],
+            cwd=self.here,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+
+    def status(self) -> dict[str, Any]:
+        try:
+            return control.send(Command(action="status"), self.here / control.HERE).status
+        except NoRunHere:
+            return {}
+
+    def until(self, there: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        end = time.monotonic() + WAIT_S
+        status: dict[str, Any] = {}
+        while time.monotonic() < end:
+            status = self.status()
+            if status and there(status):
+                return status
+            assert self.process.poll() is None, self.process.communicate()[0]
+            time.sleep(0.1)
+        raise TimeoutError(f"not within {WAIT_S:g} s; last status: {status}")
+
+    def runs(self) -> dict[str, Any]:
+        return self.until(lambda status: not status["waiting_for"] and status["speed"] > 0)
+
+    def end(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGINT)
+        out = self.process.communicate(timeout=WAIT_S)[0]
+        return self.process.returncode, out
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    running = Run(tmp_path)
+    yield running
+    if running.process.poll() is None:
+        running.process.kill()
+    running.process.communicate()
+
+
+def test_a_run_ends_by_itself_with_its_report(tmp_path: Path) -> None:
+    run = Run(tmp_path, "--for", "5m", "--speed", "60")
+    out = run.process.communicate(timeout=WAIT_S)[0]
+    assert run.process.returncode == 0, out
+    ending = json.loads((run.out / "end.json").read_text())
+    assert ending["restarts"] == {}
+    assert (run.out / "report").is_dir()
+    assert (run.out / "truth.csv").read_text().count("\n") > 5
+    assert run.status() == {}
+    violations = [
+        line for log in (run.out / "nats").glob("*.log") for line in log.read_text().splitlines() if "Violation" in line
+    ]
+    assert violations == []  # no agent tries what it never declared
+
+
+def test_whoever_is_killed_is_back_and_the_run_ends_well(run: Run) -> None:
+    before = run.runs()
+    for name in ("h07.cem.main", "h07.pv.1", "grid.dso.north", "world"):
+        assert run.tell("kill", name).returncode == 0
+        after = run.until(lambda status, name=name: status["restarts"].get(name) and not status["waiting_for"])
+        assert after["processes"][name] != before["processes"][name]
+    for server in ("hub", "h07"):
+        assert run.tell("kill", server).returncode == 0
+        run.until(lambda status, server=server: status["restarts"].get(f"nats.{server}") and not status["waiting_for"])
+    code, out = run.end()
+    assert code == 0, out
+    assert set(json.loads((run.out / "end.json").read_text())["restarts"]) == {
+        "h07.cem.main",
+        "h07.pv.1",
+        "grid.dso.north",
+        "world",
+        "nats.hub",
+        "nats.h07",
+    }
+
+
+def test_a_link_is_cut_and_mended_by_command_and_mistakes_are_answered(run: Run) -> None:
+    run.runs()
+    assert run.tell("cut", "h07").returncode == 0
+    assert run.status()["links_cut"] == ["h07"]
+    assert run.tell("mend", "h07").returncode == 0
+    assert run.status()["links_cut"] == []
+    for command, said in (
+        (("cut", "h99"), "there is no site 'h99'"),
+        (("kill", "h07.cem.x"), "there is no 'h07.cem.x'"),
+        (("plug-in", "h99"), "h99"),
+    ):
+        answer = run.tell(*command)
+        assert answer.returncode == 1
+        assert said in answer.stderr
+    assert run.tell("blackout").returncode == 0
+    assert run.tell("restore").returncode == 0
+    assert run.end()[0] == 0
+
+
+def test_nothing_stays_behind_when_the_launcher_is_killed(run: Run) -> None:
+    status = run.runs()
+    pids = [*status["processes"].values()]
+    run.process.kill()
+    run.process.wait()
+    end = time.monotonic() + WAIT_S
+    while left := [pid for pid in pids if alive(pid)] + servers_of(run.out):
+        assert time.monotonic() < end, f"still alive: {left}"
+        time.sleep(0.05)
+    assert run.status() == {}
+
+
+def test_a_command_without_a_run_says_so(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "cut", "h07"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 1
+    assert "start one with `gridparley up`" in done.stderr
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def servers_of(out: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if str(out) in (entry / "cmdline").read_bytes().decode() and alive(int(entry.name)):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_the_clock_is_slowed_for_who_is_late_and_goes_faster_again_when_all_keep_up() -> None:
+    governor = Governor(60.0)
+    for _ in range(2):
+        governor.look([9.0] * 20)
+    assert governor.speed == 45.0
+    assert governor.held_back == 1
+    for _ in range(200):
+        governor.look([0.1] * 20)
+    assert governor.speed == 60.0
+
+
+def test_one_late_look_does_not_slow_the_clock() -> None:
+    governor = Governor(60.0)
+    governor.look([9.0] * 20)
+    governor.look([0.1] * 20)
+    governor.look([9.0] * 20)
+    assert governor.speed == 60.0
+
+
+def test_the_clock_is_never_slower_than_real_time() -> None:
+    governor = Governor(2.0)
+    for _ in range(50):
+        governor.look([99.0])
+    assert governor.speed == 1.0
