@@ -202,6 +202,7 @@ def _gantt(axes: Axes, chart: Chart) -> None:
     names = [site.name for site in chart.facts.sites]
     names += sorted({one.site for one in chart.story.limits} - set(names))
     place = {name: n for n, name in enumerate(names)}
+    first = chart.facts.start.timestamp()
     limits = [one for one in chart.story.limits if not one.failsafe]
     both = len({one.direction for one in limits}) == 2
     for one in limits:
@@ -230,16 +231,7 @@ def _gantt(axes: Axes, chart: Chart) -> None:
             hatch="////",
             linewidth=1.0,
         )
-        axes.annotate(
-            "failsafe",
-            (end, place[episode.site]),
-            xytext=(5, 0),
-            textcoords="offset points",
-            color=FAILSAFE,
-            fontsize=8.5,
-            va="center",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2},
-        )
+        _name(axes, place[episode.site], start, end, span=_days([chart.end])[0] - _days([first])[0])
     axes.set_yticks(range(len(place)), list(place))
     axes.set_ylim(len(place) - 0.4, -0.6)
     axes.set_ylabel("limits in force", color=INK)
@@ -250,3 +242,19 @@ def _gantt(axes: Axes, chart: Chart) -> None:
         Patch(facecolor="white", edgecolor=FAILSAFE, hatch="////", label="failsafe: no word\nfrom the grid side"),
     ]
     _legend(axes, handles)
+
+
+def _name(axes: Axes, row: int, start: float, end: float, *, span: float) -> None:
+    """Name a failsafe episode: inside where it is long enough, right of it where it is not."""
+    inside = end - start > 0.08 * span
+    axes.annotate(
+        "failsafe",
+        ((start + end) / 2 if inside else end, row),
+        xytext=(0 if inside else 5, 0),
+        textcoords="offset points",
+        ha="center" if inside else "left",
+        va="center",
+        color=FAILSAFE,
+        fontsize=8.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2},
+    )

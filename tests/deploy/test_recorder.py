@@ -24,6 +24,7 @@ from contracts.system import Hello
 from deploy import records
 from deploy.recorder import Recorder
 from deploy.records import Writer
+from deploy.topology import HUB
 from tests.deploy.records_of import DSO, FACTS, START, T0, reading, why, wired
 from tests.support.grid import eventually, grid
 
@@ -206,6 +207,32 @@ async def test_on_real_servers_it_hears_the_grid_side_and_what_was_stored_before
         await made._bus.close()
     assert [event.message() for event in records.events(tmp_path) if event.word == "set_limit"] == [LIMIT]
     assert [row.values["power_w"] for row in records.readings(tmp_path)] == [5000.0]
+
+
+@pytest.mark.anyio
+async def test_it_misses_no_stored_word_when_the_hub_dies_and_comes_back(tmp_path: Path) -> None:
+    async with grid(DSO, "h07.cem.main", agents=AGENTS, speed=1.0) as run:
+        dso = await run.bus(DSO)
+        made = Recorder(run.servers.bus(Address.parse("grid.ops.probe"), run.clock), tmp_path, FACTS)
+        stop, ended = anyio.Event(), anyio.Event()
+
+        async def record() -> None:
+            await made.run(stop)
+            ended.set()
+
+        run._tasks.start_soon(record)
+        for n in range(3):
+            if n:
+                await run.servers.kill(HUB)
+                await run.servers.start(HUB)
+            # Stored by whoever is back first: the recorder may still be away.
+            await dso.tell_durably(Address.parse("h07.cem.main"), LIMIT, talk=f"t{n}")
+            await eventually(lambda n=n: made.view.words["set_limit"] == n + 1)
+        stop.set()
+        with anyio.fail_after(10):
+            await ended.wait()
+        await made._bus.close()
+    assert [event.talk for event in records.events(tmp_path) if event.word == "set_limit"] == ["t0", "t1", "t2"]
 
 
 def test_only_one_reading_type_is_a_measurement() -> None:
