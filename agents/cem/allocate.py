@@ -63,11 +63,26 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Power of everything that is not steered: upper and lower estimate, and the upper one per phase."""
+    """Power of everything that is not steered: upper and lower estimate, and the upper one per phase.
+
+    ``sure_w`` (None: as ``high_w``) is the part of the upper one that is certain enough to switch something off for:
+    what a single reading shows only reduces.
+    """
 
     high_w: float
     low_w: float
     phase_high_w: tuple[float, float, float]
+    sure_w: float | None = None
+    phase_sure_w: tuple[float, float, float] | None = None
+
+    @property
+    def unsure(self) -> tuple[float, tuple[float, float, float]]:
+        """How much of the upper estimates is not certain: total, and the least of the phases' own."""
+        total = 0.0 if self.sure_w is None else max(0.0, self.high_w - self.sure_w)
+        if self.phase_sure_w is None:
+            return total, (0.0, 0.0, 0.0)
+        parts = [max(0.0, h - s) for h, s in zip(self.phase_high_w, self.phase_sure_w, strict=True)]
+        return total, (parts[0], parts[1], parts[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +144,8 @@ def allocate(bounds: Bounds, base: Base, units: Sequence[Unit]) -> dict[str, Env
         if setpoint is not None and upper is not None and lower is not None:
             setpoint = max(min(setpoint, upper), lower if lower <= upper else setpoint)
         upper = None if upper is None or upper >= unit.nominal_upper_w - EPS else upper
+        if setpoint is not None and upper is not None and bounds.upper_w == inf and setpoint < upper:
+            upper = None  # the fuse is far: a device that follows a setpoint needs no second bound
         lower = None if lower is None or lower <= unit.nominal_lower_w + EPS else lower
         why = _reason(unit, bounds, base, upper, lower, uppers.bound_by.get(unit.name, ""))
         out[unit.name] = Envelope(lower, upper, setpoint, why)
@@ -146,7 +163,7 @@ def _consumption(bounds: Bounds, base: Base, units: Sequence[Unit]) -> _Plan:
     loads = [u for u in units if u.fresh and u.kind not in ("pv", "battery")]
     batteries = [u for u in units if u.fresh and u.kind == "battery"]
     wanting = [u for u in loads if u.wants_w > ON_W]
-    _switch(bounds, room, wanting, batteries, plan)
+    _switch(bounds, base, room, wanting, batteries, plan)
     credit = room.copy()
     for battery in batteries:
         credit.take(battery, min(0.0, battery.power_w))
@@ -187,9 +204,13 @@ def _room(bounds: Bounds, base: Base, units: Iterable[Unit]) -> _Room:
     return room
 
 
-def _switch(bounds: Bounds, room: _Room, wanting: list[Unit], batteries: list[Unit], plan: _Plan) -> None:
+def _switch(bounds: Bounds, base: Base, room: _Room, wanting: list[Unit], batteries: list[Unit], plan: _Plan) -> None:
     """Who may run at all, at its least power: here the full help of the batteries counts."""
     able = room.copy()
+    if not bounds.urgent:
+        total, phases = base.unsure
+        able.total += total
+        able.phases = [left + part for left, part in zip(able.phases, phases, strict=True)]
     for battery in batteries:
         able.take(battery, min(0.0, battery.lower_w))
     held = [u for u in wanting if u.keep_on and not bounds.urgent]

@@ -18,15 +18,19 @@ class Track:
 
     high: float | None = None
     low: float | None = None
+    sure: float = 0.0
+    """Like ``high``, but only what two readings show: enough to switch something off for."""
     _last: float = 0.0
 
     def feed(self, value: float, dt_s: float, *, high_now: bool, low_now: bool) -> None:
         if self.high is None or self.low is None:
-            self.high = self.low = self._last = value
+            self.high = self.low = self.sure = self._last = value
             return
         back = min(1.0, max(0.0, dt_s) / SETTLE_S)
         sure_high = value if high_now else min(value, self._last)
         self.high = sure_high if sure_high > self.high else self.high + min(0.0, value - self.high) * back
+        confirmed = min(value, self._last)
+        self.sure = confirmed if confirmed > self.sure else self.sure + min(0.0, value - self.sure) * back
         sure_low = value if low_now else max(value, self._last)
         self.low = sure_low if sure_low < self.low else self.low + max(0.0, value - self.low) * back
         self._last = value

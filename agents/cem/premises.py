@@ -104,6 +104,11 @@ class Device:
             wants = upper
         return self._as(lower, upper, wants, rank, power_w=r.power_w, fresh=True, now=now)
 
+    @property
+    def _switched_off(self) -> bool:
+        """By us: whoever rests by itself keeps its minimum off time by itself."""
+        return self.told is not None and self.told.off_since is not None
+
     def _waits_in_vain(self, now: float) -> bool:
         return self.waiting_since is not None and now - self.waiting_since > WAITS_AT_MOST_S
 
@@ -124,7 +129,7 @@ class Device:
             phases=a.phases,
             fresh=fresh,
             keep_on=fresh and self.on and since < a.minimum_on_s,
-            keep_off=fresh and not self.on and since < a.minimum_off_s,
+            keep_off=fresh and not self.on and since < a.minimum_off_s and self._switched_off,
             rank=rank,
             can_absorb="absorb" in a.functions,
         )
@@ -230,7 +235,7 @@ class Premises:
         total, phases = self.household.total, self.household.phases
         if self.meter_fresh and total.high is not None and total.low is not None:
             high = (phases[0].high or 0.0, phases[1].high or 0.0, phases[2].high or 0.0)
-            return Base(total.high, total.low, high)
+            return Base(total.high, total.low, high, total.sure, (phases[0].sure, phases[1].sure, phases[2].sure))
         reserve = self.settings.household_reserve_w
         return Base(max(total.high or 0.0, reserve), min(total.low or 0.0, 0.0), (reserve, reserve, reserve))
 

@@ -69,7 +69,7 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     plug_and_play: bool = True
     exempt: tuple[str, ...] = ()
-    missing_after_s: float = 20.0
+    missing_after_s: float = 30.0
     watch_every_s: float = 5.0
     warn_third_party: bool = False
     warning_share: float = 0.9

@@ -31,6 +31,7 @@ class SteerDevices:
     premises: Premises
     _due: dict[Address, tuple[Order, str | None]] = field(default_factory=dict)
     _busy: set[Address] = field(default_factory=set)
+    _trouble: dict[Address, str] = field(default_factory=dict)
     _tasks: TaskGroup | None = None
 
     @started
@@ -75,7 +76,7 @@ class SteerDevices:
                 await talk.say(word)
                 match await talk.hear(PowerApplied, PowerRefused, Lapsed):
                     case PowerApplied():
-                        return
+                        self._trouble.pop(address, None)
                     case PowerRefused(reason=reason):
                         wait_s = min(reason.inputs.get("remaining_s", self.settings.retry_s), 600.0)
                         mark.failed(reason.text)
@@ -89,7 +90,9 @@ class SteerDevices:
         device = self.premises.devices.get(address)
         if device is None:
             return
-        log.info("%s did not take an order (%s): the others make up for it for %g s", address, why, wait_s)
+        if self._trouble.get(address) != why:
+            self._trouble[address] = why
+            log.info("%s did not take an order (%s): the others make up for it for %g s", address, why, wait_s)
         device.stubborn_until = self.clock.now() + wait_s
         if device.told is order:
             device.told = None

@@ -53,6 +53,14 @@ def test_what_cannot_run_at_its_least_power_is_switched_off() -> None:
     assert uppers(allocate(Bounds(upper_w=4200), QUIET, [car()])) == {"evse.1": 0.0}
 
 
+def test_a_single_high_reading_reduces_but_switches_nothing_off() -> None:
+    jumped = Base(5000.0, 1000.0, (1700.0, 1700.0, 1600.0), sure_w=1000.0, phase_sure_w=(400.0, 300.0, 300.0))
+    assert uppers(allocate(Bounds(upper_w=6000), jumped, [car()])) == {"evse.1": 4140}
+    assert uppers(allocate(Bounds(upper_w=6000, urgent=True), jumped, [car()])) == {"evse.1": 0.0}
+    confirmed = replace(jumped, sure_w=5000.0, phase_sure_w=jumped.phase_high_w)
+    assert uppers(allocate(Bounds(upper_w=6000), confirmed, [car()])) == {"evse.1": 0.0}
+
+
 def test_cars_are_reduced_before_heat_pumps() -> None:
     out = uppers(allocate(Bounds(upper_w=8500), QUIET, [car(), pump()]))
     assert out == {"evse.1": pytest.approx(4500), "heatpump.1": None}

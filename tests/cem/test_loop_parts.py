@@ -130,6 +130,9 @@ class TestHousehold:
         self.feed(home, 5, 1000)
         self.feed(home, 10, 9000, too_high=True)
         assert home.total.high == 9000
+        assert home.total.sure == 1000
+        self.feed(home, 15, 9000, too_high=True)
+        assert home.total.sure == 9000
 
     def test_a_fall_counts_slowly(self) -> None:
         home = Household()
