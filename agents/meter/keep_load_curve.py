@@ -20,13 +20,17 @@ log = logging.getLogger("gridparley.meter")
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """The block that is open, durable: the registers at its start, read at ``read_at``, outlive a restart."""
+    """The block that is open, durable: the registers at its start, read at ``read_at``, outlive a restart.
+
+    ``unsent`` is the block before it until it is recorded. A crash right after that records it again, as it is.
+    """
 
     sequence: int = 1
     start: float
     read_at: float
     import_wh: float
     export_wh: float
+    unsent: NearRealTime | None = None
 
 
 @dataclass
@@ -74,6 +78,7 @@ class KeepLoadCurve:
         self.means.add(sample)
         boundary = sample.at - sample.at % self.settings.block_s
         try:
+            await self._send()
             if self.block is None:
                 # A start just after a boundary is that boundary's: a run begins on the full minute.
                 near = sample.at - boundary <= 2 * self.settings.reading_every_s
@@ -83,37 +88,45 @@ class KeepLoadCurve:
         except NotStored as problem:
             log.warning("load curve: %s; the block stays open until it can be stored", problem)
 
-    async def _open(self, sample: Sample, sequence: int, start: float) -> None:
+    async def _open(self, sample: Sample, sequence: int, start: float, unsent: NearRealTime | None = None) -> None:
         block = Block(
             sequence=sequence,
             start=start,
             read_at=sample.at,
             import_wh=sample.import_wh,
             export_wh=sample.export_wh,
+            unsent=unsent,
         )
         await self.measure.keep()
         await self.state.put("block", block)
         self.block, self.means = block, Means()
 
     async def _close(self, block: Block, sample: Sample, boundary: float) -> None:
-        period = boundary - block.start
+        done = self._done(block, sample, boundary - block.start)
+        await self._open(sample, block.sequence + 1, boundary, done)
+        await self._send()
+
+    async def _send(self) -> None:
+        if self.block is not None and self.block.unsent is not None:
+            await self.bus.record(self.block.unsent)
+            self.block = msgspec.structs.replace(self.block, unsent=None)
+            await self.state.put("block", self.block)
+
+    def _done(self, block: Block, sample: Sample, period: float) -> NearRealTime:
         energy = (sample.import_wh - block.import_wh) - (sample.export_wh - block.export_wh)
         whole = period <= self.settings.block_s
-        await self.bus.record(
-            NearRealTime(
-                sequence=block.sequence,
-                start=instant(block.start),
-                period_s=period,
-                quality=self.means.quality if whole else "estimated",
-                import_wh=sample.import_wh,
-                export_wh=sample.export_wh,
-                power_w=energy / (sample.at - block.read_at) * 3600,
-                reactive_power_var=self.means.mean(3),
-                voltage_by_phase_v=(self.means.mean(0), self.means.mean(1), self.means.mean(2)),
-                frequency_hz=self.means.mean(4),
-            )
+        return NearRealTime(
+            sequence=block.sequence,
+            start=instant(block.start),
+            period_s=period,
+            quality=self.means.quality if whole else "estimated",
+            import_wh=sample.import_wh,
+            export_wh=sample.export_wh,
+            power_w=energy / (sample.at - block.read_at) * 3600,
+            reactive_power_var=self.means.mean(3),
+            voltage_by_phase_v=(self.means.mean(0), self.means.mean(1), self.means.mean(2)),
+            frequency_hz=self.means.mean(4),
         )
-        await self._open(sample, block.sequence + 1, boundary)
 
     @answers(meter_check)
     async def on_check(self, talk: Talk, _check: CheckMeter) -> None:

@@ -114,7 +114,7 @@ async def test_minimum_on_time_holds_unless_it_is_urgent() -> None:
 
 async def test_after_a_restart_the_order_still_holds_and_its_hold_still_runs_out() -> None:
     async with charging() as (run, words, cem, hardware):
-        await cem.order(EVSE, upper_w=6_900.0, hold_s=600.0)
+        await cem.order(EVSE, upper_w=6_900.0, hold_s=240.0)
         await run.stop(EVSE)
         hardware["car"].put({"current_limit_a": 15.9})  # somebody power-cycled the station meanwhile
         await run.start(EVSE, {**hardware.line("car"), "rating_w": 11_000.0})
