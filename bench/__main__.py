@@ -17,7 +17,7 @@ from rich.table import Table
 import contracts.all  # noqa: F401  fills the vocabulary
 from bench.figure import Figure, Missing, Result
 
-NAMES = ("telemetry", "talks", "fan_out", "outage")
+NAMES = ("telemetry", "talks", "fan_out", "register", "near_limit", "outage", "street")
 LONGEST_WALL_S = 600.0
 STYLE = {"meets": "green", "misses": "bold red", "": ""}
 
