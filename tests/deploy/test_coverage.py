@@ -1,5 +1,6 @@
 """Coverage says what the last full test run proved, and nothing else."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,8 @@ def project(folder: Path, tests: str = TESTS) -> Path:
 
 def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=100)
+    bare = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True, check=False, timeout=100)
 
 
 def statuses(folder: Path) -> dict[str, str]:
