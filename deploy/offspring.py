@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -154,23 +154,14 @@ class Offspring:
             self._check()
             await self._changed.wait()
 
-    async def until_ready(
-        self, names: Iterable[str], within_s: float, tell: Callable[[list[str]], Awaitable[None] | None]
-    ) -> None:
-        """Wait for all of them; ``tell`` is called with those that are waited for. Raises NotReady, NurseryGone."""
+    async def until_ready(self, names: Iterable[str], within_s: float) -> None:
+        """Wait for all of them. Raises NotReady, NurseryGone."""
         wanted = list(names)
-
-        def missing() -> list[str]:
-            return [name for name in wanted if name not in self.ready]
-
         try:
             async with asyncio.timeout(within_s):
-                while waiting := missing():
-                    self._check()
-                    tell(waiting)
-                    await self._changed.wait()
+                await self.until(lambda: self.ready.issuperset(wanted))
         except TimeoutError:
-            raise NotReady(missing(), within_s, self._files.logs) from None
+            raise NotReady((name for name in wanted if name not in self.ready), within_s, self._files.logs) from None
 
     def kill(self, name: str) -> bool:
         """kill -9; it is started again like after any death. False when it is not running now."""

@@ -35,6 +35,7 @@ from deploy.world_spec import event, has_world, world_spec
 log = logging.getLogger("gridparley.run")
 READY_WALL_S = 90.0
 LOOK_WALL_S = 1.0
+TELL_WALL_S = 5.0
 RESTART_SERVER_WALL_S = 0.3
 
 
@@ -131,11 +132,21 @@ class Supervisor:
         began = asyncio.get_running_loop().time()
         if WORLD in self.names:
             self.offspring.start([WORLD])
-            await self.offspring.until_ready([WORLD], READY_WALL_S, lambda _: None)
+            await self.offspring.until_ready([WORLD], READY_WALL_S)
         self.offspring.start(agents)
-        await self.offspring.until_ready(agents, READY_WALL_S, lambda _: None)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._tell_whom_we_wait_for)
+            await self.offspring.until_ready(agents, READY_WALL_S)
+            group.cancel_scope.cancel()
         took = asyncio.get_running_loop().time() - began
         self.options.say(f"{len(agents)} agents ready in {took:.1f} s; the run starts at {self.governor.speed:g}x")
+
+    async def _tell_whom_we_wait_for(self) -> None:
+        while True:
+            await anyio.sleep(TELL_WALL_S)
+            waiting = [name for name in self.names if name not in self.offspring.ready]
+            shown = ", ".join(waiting[:6]) + (f" and {len(waiting) - 6} more" if len(waiting) > 6 else "")
+            self.options.say(f"waiting for {shown}")
 
     async def _until_over(self) -> None:
         watch = asyncio.ensure_future(self.offspring.until(lambda: False))

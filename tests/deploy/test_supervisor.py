@@ -205,7 +205,7 @@ def servers_of(out: Path) -> list[int]:
 
 def test_the_clock_is_slowed_for_who_is_late_and_goes_faster_again_when_all_keep_up() -> None:
     governor = Governor(60.0)
-    for _ in range(2):
+    for _ in range(4):
         governor.look([9.0] * 20)
     assert governor.speed == 45.0
     assert governor.held_back == 1
@@ -214,12 +214,12 @@ def test_the_clock_is_slowed_for_who_is_late_and_goes_faster_again_when_all_keep
     assert governor.speed == 60.0
 
 
-def test_one_late_look_does_not_slow_the_clock() -> None:
+def test_one_process_that_stumbles_once_does_not_slow_the_clock() -> None:
     governor = Governor(60.0)
-    governor.look([9.0] * 20)
-    governor.look([0.1] * 20)
-    governor.look([9.0] * 20)
+    for lags in ([0.1] * 60, [9.0, *[0.1] * 59], [0.1] * 60, [0.1] * 60, [0.1] * 60):
+        governor.look(lags)
     assert governor.speed == 60.0
+    assert governor.summary()["max"] == 9.0
 
 
 def test_the_clock_is_never_slower_than_real_time() -> None:
