@@ -327,11 +327,12 @@ class GuardLimits:
             match await talk.hear(FailsafeAccepted, FailsafeRefused, Lapsed):
                 case FailsafeAccepted():
                     site.failsafe_w = (consumption_w, production_w)
-                    site.failsafe_due = False
                     await self.state.put(f"limits_{name}", site.page)
                 case FailsafeRefused(reason=reason):
-                    site.failsafe_due = False  # asking again would change nothing; the values before still hold there
+                    # The values before still hold there; the same ones again would change nothing.
                     log.warning("%s refused its failsafe values (%s): %s", name, reason.code, reason.text)
                 case Lapsed():
                     return False
+        # What the site can be limited to may have changed while it answered.
+        site.failsafe_due = self.failsafe_of(name, site) != (consumption_w, production_w)
         return True

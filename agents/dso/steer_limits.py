@@ -173,12 +173,11 @@ class SteerLimits:
         told = {}
         for name, known in self.guard.sites.items():
             statement = self._stated(name, direction, shares.get(name))
-            if self._differs(known, statement, now, urgent):
+            if self._differs(known.wanted.get(direction), statement, now, urgent):
                 told[name] = statement
         return told
 
-    def _differs(self, known: Known, new: Statement, now: float, urgent: bool) -> bool:
-        old = known.wanted.get(new.direction)
+    def _differs(self, old: Statement | None, new: Statement, now: float, urgent: bool) -> bool:
         if old is None or not old.active or old.over(now):
             return new.active
         if not new.active or old.limit_w is None or new.limit_w is None:
@@ -188,9 +187,8 @@ class SteerLimits:
             return True
         s = self.settings
         percent = s.smallest_loosening_percent if change_w > 0 else s.smallest_change_percent
-        most_w = max(abs(old.limit_w), self._most_w(known, new.direction))
-        # The last step upwards to all that a contract allows may be smaller than others.
-        return abs(change_w) >= max(s.smallest_change_w, percent / 100 * most_w)
+        # Of the present limit, not of the nominal power: deep limits must be steered as finely as shallow ones.
+        return abs(change_w) >= max(s.smallest_change_w, percent / 100 * abs(old.limit_w))
 
     def _stated(self, site: str, direction: Direction, share: Share | None) -> Statement:
         now = self.clock.now()

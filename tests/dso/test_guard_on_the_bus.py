@@ -8,6 +8,19 @@ from itertools import pairwise
 import anyio
 import pytest
 
+from bus.bus import Bus
+from bus.talk import Talk
+from contracts.power_limit import (
+    Constraints,
+    FailsafeAccepted,
+    FailsafeRefused,
+    LimitAccepted,
+    SetFailsafe,
+    SetLimit,
+    failsafe_write,
+    limit_write,
+)
+from contracts.reasons import Reason
 from tests.support.cem_puppet import HELD, PUPPET, Feeder, forget_limits
 from tests.support.grid import Grid, Words, grid
 
@@ -183,3 +196,39 @@ async def test_a_site_that_never_said_what_it_can_is_left_out_and_named() -> Non
         reports = await words.until(lambda w: [e["body"] for _, e in w.of("action_report")])
         assert "h01" in reports[0]["reason"]["text"]
         assert not [e for e in to("h01", words, "set_limit") if e["body"]["active"]]
+
+
+@pytest.mark.use_case("limits.lpc")
+async def test_failsafe_values_follow_what_a_site_can_be_limited_to_even_if_it_changes_meanwhile() -> None:
+    def constraints(minimum_w: float) -> Constraints:
+        return Constraints(
+            nominal_consumption_w=10_000.0,
+            nominal_production_w=0.0,
+            contract_consumption_w=10_000.0,
+            contract_production_w=0.0,
+            minimum_consumption_w=minimum_w,
+        )
+
+    async def answer(talk: Talk, asked: SetFailsafe) -> None:
+        if asked.consumption_w < 4_200:
+            # A heat pump joins just now: what was right when it was written is too low when it is read.
+            cem.say(constraints(4_200.0), home=False)
+            await cem.connection.barrier()
+            await run.clock.sleep(5)
+            await talk.say(FailsafeRefused(reason=Reason(code="below_minimum", text="Too low.")))
+        else:
+            await talk.say(FailsafeAccepted())
+
+    async def accept(talk: Talk, asked: SetLimit) -> None:
+        await talk.say(LimitAccepted(direction=asked.direction, limit_w=None))
+
+    def prepare(bus: Bus) -> None:
+        bus.answer(failsafe_write, answer)
+        bus.answer(limit_write, accept)
+
+    async with street() as (run, _, words):
+        await run.start(DSO)
+        cem = await run.bus("h01.cem.main", prepare)
+        cem.say(constraints(0.0), home=False)
+        await words.until(lambda w: w.of("failsafe_refused") and w.of("failsafe_accepted"))
+        assert to("h01", words, "set_failsafe")[-1]["body"]["consumption_w"] == 4_200.0
