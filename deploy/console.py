@@ -259,7 +259,7 @@ def _merged(lines: Sequence[Line], room: int) -> list[tuple[Line, int]]:
 
 def _events(lines: Iterable[tuple[Line, int]], zone: tzinfo | None) -> Iterable[Text]:
     for line, more in lines:
-        also = f"(+{more} homes) " if more else ""
+        also = f"(+{more} more) " if more else ""
         yield _line((_clock(line.at, zone) + " ", "dim"), (also, "bold"), (line.text, _TONES[line.tone]))
 
 

@@ -18,6 +18,7 @@ from deploy.view import View
 from deploy.wording import in_plain_words
 from tests.bus.samples import sample
 from tests.deploy.records_of import DSO, FACTS, START, T0, Story, reading, why
+from tests.support.grid import eventually
 
 
 def pace(now: float = 60.0) -> Pace:
@@ -66,7 +67,7 @@ def test_a_terminal_of_100_by_30_shows_every_home_and_one_order_to_all_as_one_li
     text = shown(screen(filled(13)))
     for n in range(1, 14):
         assert any(line.startswith(f"h{n:02d}") and "-9.0 kW" in line for line in text)
-    assert sum("(+12 homes) DSO limits h01 feed-in to -9.0 kW" in line for line in text) == 1
+    assert sum("(+12 more) DSO limits h01 feed-in to -9.0 kW" in line for line in text) == 1
     assert any("95.8 %" in line and "feed-in 153.2 kW" in line for line in text)
 
 
@@ -121,6 +122,20 @@ async def test_what_happened_last_is_shown_before_it_ends() -> None:
     await console.run(stop)
     assert "DSO limits h11" in out.getvalue()
     assert out.getvalue().splitlines()[-1] == status(view, pace())
+
+
+@pytest.mark.anyio
+async def test_in_a_terminal_the_picture_is_drawn_and_one_line_stays() -> None:
+    out = io.StringIO()
+    terminal = Terminal(width=100, height=30, file=out, force_terminal=True, color_system=None)
+    view = filled(13)
+    console, stop = Console(view, pace, terminal=terminal), anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(console.run, stop)
+        await eventually(lambda: "h13" in out.getvalue())
+        stop.set()
+    assert "\x1b[?1049l" in out.getvalue()  # the screen of before is back
+    assert out.getvalue().rstrip().endswith(status(view, pace()))
 
 
 def test_repeated_states_are_no_news() -> None:
