@@ -60,7 +60,10 @@ class Voltages(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Messages(msgspec.Struct, frozen=True, kw_only=True):
-    """Words that passed the hub, as recorded (readings included, heartbeats not), and what was not taken."""
+    """Words that passed the hub, as recorded (readings included, heartbeats not), and what was not taken.
+
+    ``dead_letters`` per server: ``grid`` has those of all sites that reached it, so they do not add up.
+    """
 
     total: int
     by_word: dict[str, int]
