@@ -114,6 +114,7 @@ class KeepLimits:
             standby=standby,
             urgent=bounds.urgent or off is not None,
             load=device.announce.device_class not in ("pv", "battery"),
+            least_w=device.announce.minimum_run_w,
         )
         if order is not None:
             self.steer.tell(device, order, trace)

@@ -39,12 +39,23 @@ class Order:
 
 
 def next_order(
-    told: Order | None, wish: Envelope, now: float, settings: CemSettings, *, standby: bool, urgent: bool, load: bool
+    told: Order | None,
+    wish: Envelope,
+    now: float,
+    settings: CemSettings,
+    *,
+    standby: bool,
+    urgent: bool,
+    load: bool,
+    least_w: float = 0.0,
 ) -> Order | None:
-    """The order that is due, None when what was told still serves. ``load``: it is switched off by an upper of 0."""
+    """The order that is due, None when what was told still serves.
+
+    ``load``: it is switched off by an upper bound of 0; ``least_w`` is what it takes at least while it is on.
+    """
     if told is None and not standby and wish.lower_w is wish.upper_w is wish.setpoint_w is None:
         return None
-    new = _shaped(told, wish, now, settings, load=load) if not standby else None
+    new = _shaped(told, wish, now, settings, load, least_w) if not standby else None
     if new is None:
         new = Order(
             lower_w=None,
@@ -68,7 +79,9 @@ def next_order(
     return None
 
 
-def _shaped(told: Order | None, wish: Envelope, now: float, settings: CemSettings, *, load: bool) -> Order | None:
+def _shaped(
+    told: Order | None, wish: Envelope, now: float, settings: CemSettings, load: bool, least_w: float
+) -> Order | None:
     if wish.lower_w is wish.upper_w is wish.setpoint_w is None and wish.reason.code == "free":
         if told is None or not (load and _resting(told, now, settings)):
             return None
@@ -80,8 +93,8 @@ def _shaped(told: Order | None, wish: Envelope, now: float, settings: CemSetting
     upper = inf if wish.upper_w is None else wish.upper_w
     lower = -inf if wish.lower_w is None else wish.lower_w
     may_raise = now - raised_at >= settings.raise_after_s and not (load and told and _resting(told, now, settings))
-    new_upper, up = _bound(old_upper, upper, may_raise, settings)
-    negative_lower, down = _bound(-old_lower, -lower, may_raise, settings)
+    new_upper, up = _bound(old_upper, upper, may_raise, settings, least_w)
+    negative_lower, down = _bound(-old_lower, -lower, may_raise, settings, 0.0)
     new_lower = -negative_lower
     if up or down:
         raised_at = now
@@ -111,7 +124,7 @@ def _resting(told: Order, now: float, settings: CemSettings) -> bool:
     return told.off_since is not None and now - told.off_since < settings.restart_after_s
 
 
-def _bound(old: float, new: float, may_raise: bool, settings: CemSettings) -> tuple[float, bool]:
+def _bound(old: float, new: float, may_raise: bool, settings: CemSettings, least_w: float) -> tuple[float, bool]:
     """The next upper bound, and whether it was raised."""
     if new < old - settings.deadband_w or (new < old and (new == 0 or old == inf)):
         return new, False
@@ -121,4 +134,4 @@ def _bound(old: float, new: float, may_raise: bool, settings: CemSettings) -> tu
         return old, False
     if new == inf:
         return inf, True
-    return max(min(new, old + settings.raise_step_w), min(new, 0.0)), True
+    return min(new, max(old + settings.raise_step_w, least_w)), True

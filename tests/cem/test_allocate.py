@@ -277,3 +277,35 @@ def test_no_phase_is_loaded_beyond_its_fuse(
             elif p in unit.phases:
                 load += min(0.0, unit.power_w if unit.kind == "pv" else unit.lower_w) / len(unit.phases)
         assert load <= max(cap_w, phases[p - 1]) + 1.0
+
+
+anything = st.floats(-1e9, 1e9)
+
+
+@st.composite
+def nonsense(draw: st.DrawFn) -> Unit:
+    """A device that says anything that the wire lets through."""
+    low, high = -abs(draw(anything)), abs(draw(anything))
+    kind = draw(st.sampled_from(["evse", "heatpump", "pv", "battery", "whitegoods"]))
+    return Unit(
+        draw(st.sampled_from("abcdef")),
+        kind,
+        *(draw(anything) for _ in range(3)),
+        nominal_lower_w=low,
+        nominal_upper_w=high,
+        wants_w=min(draw(anything), high),
+        minimum_run_w=draw(anything),
+        phases=draw(st.sampled_from([(1, 2, 3), (1,), (2, 3)])),
+        fresh=draw(st.booleans()),
+        keep_on=draw(st.booleans()),
+        keep_off=draw(st.booleans()),
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(nonsense(), max_size=5, unique_by=lambda u: u.name), anything, st.floats(0, 1e6), st.floats(-1e6, 0))
+def test_nonsense_of_devices_breaks_nothing(fleet: list[Unit], base_w: float, upper_w: float, lower_w: float) -> None:
+    bounds = Bounds(upper_w=upper_w, lower_w=lower_w, phase_upper_w=upper_w, asymmetry_w=4600)
+    for envelope in allocate(bounds, Base(base_w, base_w, (base_w, 0.0, -base_w)), fleet).values():
+        for value in (envelope.lower_w, envelope.upper_w, envelope.setpoint_w):
+            assert value is None or abs(value) <= 1e10  # no NaN, no infinity

@@ -73,6 +73,11 @@ class TestOrders:
         assert on is not None
         assert (on.upper_w, on.off_since) == (3000, None)
 
+    def test_what_is_switched_on_gets_its_least_power_at_once(self) -> None:
+        on = due(told(0), bound(6000), T0 + SETTINGS.restart_after_s, least_w=4140)
+        assert on is not None
+        assert on.upper_w == 4140
+
     def test_release_is_told_once_and_needs_no_renewal(self) -> None:
         free = due(told(5000), FREE, T0 + 20)
         assert free is not None

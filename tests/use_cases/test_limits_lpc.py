@@ -165,6 +165,31 @@ def beats(h: Home, sender: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 @use_case
+async def test_household_load_comes_on_top_where_the_limit_covers_the_devices() -> None:
+    async with home("evse.1", limit_covers="devices") as h:
+        h.base_w = [1000.0] * 3
+        car = await h.device("evse.1", 11_040.0)
+        await h.lift()
+        await h.metered(above_w=13_900)
+        await h.limit(limit_w=5000.0)
+        await h.metered(below_w=8000, above_w=7500)
+        assert car.power_w <= 5000
+
+
+@use_case
+async def test_only_the_sites_own_guard_may_write() -> None:
+    async with home("evse.1", guard="grid.hes.main", failsafe_consumption_w=5000.0) as h:
+        await h.device("evse.1", 11_040.0)
+        h.beat()
+        refused = await h.limit(active=False)
+        assert isinstance(refused, LimitRefused)
+        assert refused.reason.code == "not_the_guard"
+        await h.until(lambda: h.states() and h.states()[-1]["state"] == "failsafe")
+        assert h.states()[-1]["guard"] == "grid.hes.main", "another's heartbeat does not stand for it"
+        await h.metered(below_w=5000)
+
+
+@use_case
 async def test_a_device_that_refuses_is_made_up_for_by_the_next_best() -> None:
     async with home("evse.1", "heatpump.1", refuse_below_minimum=False) as h:
         car, pump = await h.device("evse.1", 11_040.0), await h.device("heatpump.1", 6000.0)
