@@ -55,6 +55,20 @@ def tighter(direction: Direction, cap: Statement, plan: Statement | None, now: f
     return Statement(direction=direction, active=True, limit_w=planned_w, reason=plan.reason)
 
 
+def worth_saying(old: Statement | None, new: Statement, now: float, urgent: bool, settings: DsoSettings) -> bool:
+    """Whether a site has to hear of a change: each word costs a household a new plan. ``urgent``: any tightening."""
+    if old is None or not old.active or old.over(now):
+        return new.active
+    if not new.active or old.limit_w is None or new.limit_w is None:
+        return not new.says_the_same(old)
+    change_w = abs(new.limit_w) - abs(old.limit_w)
+    if change_w < 0 and urgent:
+        return True
+    percent = settings.smallest_loosening_percent if change_w > 0 else settings.smallest_change_percent
+    # Of the present limit, not of the nominal power: deep limits must be steered as finely as shallow ones.
+    return abs(change_w) >= max(settings.smallest_change_w, percent / 100 * abs(old.limit_w))
+
+
 @skill(use_cases=("limits.lpc", "limits.profile", "limits.grid-state"))
 @dataclass
 class SteerLimits:
@@ -173,22 +187,9 @@ class SteerLimits:
         told = {}
         for name, known in self.guard.sites.items():
             statement = self._stated(name, direction, shares.get(name))
-            if self._differs(known.wanted.get(direction), statement, now, urgent):
+            if worth_saying(known.wanted.get(direction), statement, now, urgent, self.settings):
                 told[name] = statement
         return told
-
-    def _differs(self, old: Statement | None, new: Statement, now: float, urgent: bool) -> bool:
-        if old is None or not old.active or old.over(now):
-            return new.active
-        if not new.active or old.limit_w is None or new.limit_w is None:
-            return not new.says_the_same(old)
-        change_w = abs(new.limit_w) - abs(old.limit_w)
-        if change_w < 0 and urgent:
-            return True
-        s = self.settings
-        percent = s.smallest_loosening_percent if change_w > 0 else s.smallest_change_percent
-        # Of the present limit, not of the nominal power: deep limits must be steered as finely as shallow ones.
-        return abs(change_w) >= max(s.smallest_change_w, percent / 100 * abs(old.limit_w))
 
     def _stated(self, site: str, direction: Direction, share: Share | None) -> Statement:
         now = self.clock.now()

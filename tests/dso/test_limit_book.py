@@ -5,7 +5,8 @@ from datetime import timedelta
 from agents.dso.limit_book import Site, Statement, lifted
 from agents.dso.plan_limits import fault_of
 from agents.dso.report_action import Action, worked
-from agents.dso.steer_limits import tighter
+from agents.dso.settings import DsoSettings
+from agents.dso.steer_limits import tighter, worth_saying
 from bus.address import Address
 from bus.envelope import instant
 from contracts.operator import OrderLimit
@@ -114,3 +115,22 @@ def test_whether_an_action_worked_is_judged_by_the_meters() -> None:
     assert worked(action("request", 10_000), -144_000, 0.9)
     assert not worked(action("request", 10_000), -147_000, 0.9)
     assert not worked(action("request", 10_000), -160_000, 1.0)
+
+
+def test_only_changes_that_matter_are_said_and_tightening_goes_before_loosening() -> None:
+    def said(old_w: float | None, new_w: float | None, *, urgent: bool = False) -> bool:
+        old = lifted("consumption", "c", "T.") if old_w is None else limit(old_w)
+        new = lifted("consumption", "c", "T.") if new_w is None else limit(new_w)
+        return worth_saying(old, new, NOW, urgent, DsoSettings())
+
+    assert said(None, 9_000)
+    assert said(9_000, None)
+    assert not said(None, None)
+    assert not said(9_000, 8_900), "under 2 %"
+    assert said(9_000, 8_800)
+    assert not said(9_000, 9_400), "under 5 %"
+    assert said(9_000, 9_500)
+    assert not said(1_000, 1_090), "under 100 W"
+    assert said(9_000, 8_999, urgent=True)
+    assert not said(9_000, 9_001, urgent=True)
+    assert not worth_saying(None, lifted("consumption", "c", "T."), NOW, False, DsoSettings())
