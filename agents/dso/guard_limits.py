@@ -43,6 +43,8 @@ _FLOORS = ("minimum_consumption_w", "floor_w", "minimum_w")
 _PASSING = ("heartbeat_first", "not_stored")
 """Refusals of the moment: the same limit is said again soon."""
 _REJOIN_PAUSE_S = 10.0
+_SETTLE_S = 10.0
+"""A home's devices join one after the other, and with each its floor rises: failsafe values wait for the last."""
 _KEPT = 200
 
 
@@ -174,6 +176,7 @@ class GuardLimits:
             site.floor_w = 0.0
             site.refused.clear()
             site.failsafe_due = True
+            site.failsafe_after = self.clock.now() + _SETTLE_S
             self._news.set()
         self._join(site)
 
@@ -228,9 +231,9 @@ class GuardLimits:
         now = self.clock.now()
         if not self.present(site) or now < site.not_before:
             return False
-        return (site.failsafe_due and site.constraints is not None) or (
-            site.next_due(now, self.settings.refused_for_s) is not None
-        )
+        if site.next_due(now, self.settings.refused_for_s) is not None:
+            return True
+        return site.failsafe_due and site.constraints is not None and now >= site.failsafe_after
 
     async def _serve(self, name: str, site: Site) -> None:
         """Say to one site all that is due, one talk after the other."""

@@ -94,6 +94,7 @@ class Site:
     state: LimitState | None = None
     failsafe_w: tuple[float, float] | None = None
     failsafe_due: bool = True
+    failsafe_after: float = 0.0
     heard_at: float | None = None
     joined_at: float = float("-inf")
     not_before: float = 0.0
