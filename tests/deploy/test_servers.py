@@ -22,6 +22,7 @@ from contracts.kit import Lapsed
 from contracts.power_limit import Heartbeat, LimitAccepted, LimitRefused, LimitState, SetLimit, limit_write
 from contracts.reasons import Reason
 from contracts.roles import CEM, DSO, EVSE
+from contracts.system import GroupAcknowledged, GroupMessage
 from deploy.provision import provision
 from deploy.servers import nats_server
 from tests.support.grid import START, Grid, Words, eventually, grid
@@ -32,6 +33,8 @@ LIMIT = SetLimit(direction="consumption", active=True, limit_w=4200.0, reason=WH
 STATE = LimitState(
     state="init", since=START, consumption_w=None, production_w=None, heartbeat_age_s=None, guard=None, reason=WHY
 )
+SPEED = 2.0
+"""Slow enough that no talk lapses on a busy machine: 30 s are 15."""
 DSO_AT, CEM_AT, EVSE_AT = "grid.dso.north", "h07.cem.main", "h07.evse.1"
 
 
@@ -43,6 +46,9 @@ class Nothing(Settings, frozen=True, kw_only=True):
 @dataclass
 class Guard:
     states: list[Address] = field(default_factory=list)
+
+    @hears(GroupAcknowledged, of=(CEM,), where="addressed")
+    def acknowledged(self, _word: GroupAcknowledged, _heard: Heard) -> None: ...
 
     @hears(LimitState, of=(CEM,), where="grid")
     def state(self, _state: LimitState, heard: Heard) -> None:
@@ -95,7 +101,7 @@ def refusals(run: Grid, *buses: Bus) -> list[str]:
 
 
 async def test_a_limit_reaches_the_site_and_its_answer_the_grid_side() -> None:
-    async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS, speed=SPEED) as run:
         dso, cem = await run.start(DSO_AT), await run.start(CEM_AT)
         words = await run.words()
         assert isinstance(await ask(dso), LimitAccepted)
@@ -105,7 +111,7 @@ async def test_a_limit_reaches_the_site_and_its_answer_the_grid_side() -> None:
 
 
 async def test_what_was_said_while_the_agent_was_down_is_read_once_when_it_is_back() -> None:
-    async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS, speed=SPEED) as run:
         dso = await run.start(DSO_AT)
         async with dso.talk(limit_write, Address.parse(CEM_AT)) as talk:
             await talk.say(LIMIT)
@@ -128,7 +134,7 @@ READING = DeviceReading(
 
 
 async def test_words_of_the_home_never_cross_the_link() -> None:
-    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS, speed=SPEED) as run:
         cem, evse = await run.start(CEM_AT), await run.start(EVSE_AT)
         at_home = await run.words("h07")
         at_hub = await everything_at_the_hub(run)
@@ -141,7 +147,7 @@ async def test_words_of_the_home_never_cross_the_link() -> None:
 
 
 async def test_a_link_that_is_cut_leaves_the_home_going_on_and_mends_by_itself() -> None:
-    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS, speed=SPEED) as run:
         dso, cem, evse = await run.start(DSO_AT), await run.start(CEM_AT), await run.start(EVSE_AT)
         at_home = await run.words("h07")
         await run.servers.cut("h07")
@@ -157,7 +163,7 @@ async def test_a_link_that_is_cut_leaves_the_home_going_on_and_mends_by_itself()
 
 
 async def test_a_limit_that_was_said_while_the_link_was_cut_is_heard_after_it_mends() -> None:
-    async with grid(DSO_AT, CEM_AT, agents=AGENTS, speed=1.0) as run:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS, speed=SPEED) as run:
         dso, cem = await run.start(DSO_AT), await run.start(CEM_AT)
         await run.servers.cut("h07")
         async with dso.talk(limit_write, Address.parse(CEM_AT)) as talk:
@@ -170,7 +176,7 @@ async def test_a_limit_that_was_said_while_the_link_was_cut_is_heard_after_it_me
 
 @pytest.mark.parametrize("server", ["hub", "h07"])
 async def test_a_server_that_is_killed_comes_back_with_all_that_was_stored(server: str) -> None:
-    async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS, speed=SPEED) as run:
         dso, cem = await run.start(DSO_AT), await run.start(CEM_AT)
         assert isinstance(await ask(dso), LimitAccepted)
         await run.servers.kill(server)
@@ -182,7 +188,7 @@ async def test_a_server_that_is_killed_comes_back_with_all_that_was_stored(serve
 
 
 async def test_who_joins_late_finds_the_last_value() -> None:
-    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS, speed=SPEED) as run:
         cem, evse = await run.start(CEM_AT), await run.start(EVSE_AT)
         evse.say(READING, home=True)
         await cem.record(STATE)
@@ -194,8 +200,23 @@ async def test_who_joins_late_finds_the_last_value() -> None:
         assert refusals(run, dso, cem, evse) == []
 
 
+async def test_a_group_s_word_reaches_members_that_are_there_and_those_that_come_later() -> None:
+    async with grid(DSO_AT, CEM_AT, "h08.cem.main", agents=AGENTS, speed=SPEED, groups=("street",)) as run:
+        dso, cem = await run.start(DSO_AT), await run.start(CEM_AT)
+        words = await run.words()
+        said = await dso.tell_group("street", GroupMessage(kind="notice", text="works on Monday"))
+        late = await run.start("h08.cem.main")
+
+        def sites(heard: Words) -> set[str]:
+            """Who acknowledged: the sender's site in ``to.grid.dso.north.<site>...``."""
+            return {s.split(".")[4] for s, e in heard.of("group_acknowledged") if e["body"]["of"] == said}
+
+        await words.until(lambda heard: sites(heard) == {"h07", "h08"})
+        assert refusals(run, dso, cem, late) == []
+
+
 async def test_an_operator_s_tool_sees_all_agents_by_the_service_protocol_and_nobody_else_does() -> None:
-    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, EVSE_AT, agents=AGENTS, speed=SPEED) as run:
         buses = [await run.start(address) for address in (DSO_AT, CEM_AT, EVSE_AT)]
         probe = await run.words("grid", "_R.grid.ops.probe.services")
         tool = run.servers.bus(Address.parse("grid.ops.probe"), run.clock)
@@ -221,7 +242,7 @@ async def test_an_operator_s_tool_sees_all_agents_by_the_service_protocol_and_no
 
 
 async def test_every_configuration_is_taken_by_the_server_and_kept_from_others() -> None:
-    async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS, speed=SPEED) as run:
         for server in run.servers.topology.servers:
             path = run.servers.folder / f"{server}.conf"
             done = await anyio.run_process([str(nats_server()), "-t", "-c", str(path)], check=False)
@@ -233,7 +254,7 @@ async def test_every_configuration_is_taken_by_the_server_and_kept_from_others()
 
 
 async def test_provisioning_again_changes_nothing() -> None:
-    async with grid(DSO_AT, CEM_AT, agents=AGENTS) as run:
+    async with grid(DSO_AT, CEM_AT, agents=AGENTS, speed=SPEED) as run:
         dso, cem = await run.start(DSO_AT), await run.start(CEM_AT)
         assert isinstance(await ask(dso), LimitAccepted)
         for server in run.servers.topology.servers:
