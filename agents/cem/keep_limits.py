@@ -127,15 +127,12 @@ class KeepLimits:
         return replace(envelope, setpoint_w=None) if nothing else envelope
 
     def _bounds(self) -> Bounds:
-        claims = list(self.premises.claims.values())
+        claims = self.premises.bounding()
         upper, lower = _tightest(claims)
         margin = self.settings.margin_w
-        beyond = 0.0
-        if self.settings.limit_covers == "devices" and upper.why in ("grid_limit", "failsafe"):
-            beyond = max(0.0, self.premises.base().low_w)
         soft = max((c.soft_lower_w for c in claims), default=-inf)
         return Bounds(
-            upper_w=upper.upper_w + beyond - margin - self._up.beyond_w,
+            upper_w=upper.upper_w - margin - self._up.beyond_w,
             lower_w=lower.lower_w + margin + self._down.beyond_w,
             soft_lower_w=soft,
             phase_upper_w=self.fuse.cap_w,

@@ -145,6 +145,14 @@ class ObeyLimit:
     def _minimum_w(self) -> float:
         return ems_floor_w(self.joined.steerables())
 
+    def _generation_w(self) -> float:
+        """Installed generation as a magnitude, at most what the connection carries. Storage generates nothing."""
+        if self.settings.nominal_production_w is not None:
+            return self.settings.nominal_production_w
+        announced = [d.announce for d in self.premises.devices.values()]
+        installed = -sum(a.nominal_lower_w for a in announced if a.device_class == "pv")
+        return min(installed, self.settings.nominal_w("production")) + 0.0
+
     def _default_failsafe_w(self, direction: Direction) -> float:
         if direction == "production":
             return min(0.0, self.settings.failsafe_production_w)
@@ -166,12 +174,12 @@ class ObeyLimit:
         return self._cached[direction]
 
     def _say_constraints(self, *, always: bool) -> None:
-        s = self.settings
+        s, generation_w = self.settings, self._generation_w()
         said = Constraints(
             nominal_consumption_w=s.nominal_w("consumption"),
-            nominal_production_w=-s.nominal_w("production"),
+            nominal_production_w=-generation_w,
             contract_consumption_w=s.contract_consumption_w or s.nominal_w("consumption"),
-            contract_production_w=-(s.contract_production_w or s.nominal_w("production")),
+            contract_production_w=-(s.contract_production_w or generation_w),
             minimum_consumption_w=self._minimum_w(),
             devices=tuple(sorted(d.name for d in self.premises.devices.values())),
         )

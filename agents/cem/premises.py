@@ -1,7 +1,7 @@
 """The CEM's picture of its home: what the meter says, what each device says, and what bounds the connection point."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from agents.cem.allocate import Base, Unit
@@ -25,6 +25,7 @@ FOLLOWS_S = 12.0
 """An inverter is where it was told to be after so long."""
 RANKS = {"heatpump": 1, "waterheater": 1, "whitegoods": 1, "evse": 2, "battery": 3, "pv": 0}
 """Cars are reduced before heat, heat before anything is switched off."""
+GRID_SIDE = ("grid_limit", "failsafe")
 STEERED = {"limit_upper", "limit_lower", "setpoint", "standby"}
 
 
@@ -204,8 +205,16 @@ class Premises:
     def meter_fresh(self) -> bool:
         return self.clock.now() - self.gcp_at <= self.settings.stale_after_s
 
+    def bounding(self) -> list[Claim]:
+        """The claims as they bind the connection point: household load is on top where only devices are limited."""
+        claims = list(self.claims.values())
+        if self.settings.limit_covers == "connection":
+            return claims
+        top_w = max(0.0, self.household.total.low or 0.0)
+        return [replace(c, upper_w=c.upper_w + top_w) if c.why in GRID_SIDE else c for c in claims]
+
     def upper_w(self) -> float:
-        return min((c.upper_w for c in self.claims.values()), default=inf)
+        return min((c.upper_w for c in self.bounding()), default=inf)
 
     def lower_w(self) -> float:
         return max((c.lower_w for c in self.claims.values()), default=-inf)

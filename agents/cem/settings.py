@@ -16,7 +16,8 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Magnitudes where a name says consumption or production, except failsafe values, which are signed bounds.
 
     guard                   energy guard's address; None: the first control room in reach
-    contract_*_w            0: none is known. nominal_*_w None: from the fuse, else from the contract
+    contract_*_w            0: none is known
+    nominal_*_w             None: consumption from the fuse, else from the contract; production as the joined PV says
     failsafe_consumption_w  None: what the joined devices are entitled to, at least 4.2 kW
     limit_covers            ``devices``: household load comes on top of a consumption limit (BK6-22-300)
     margin_w                kept free below every bound; deadband_w: changes below it are not told to a device

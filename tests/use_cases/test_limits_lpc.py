@@ -128,10 +128,13 @@ async def test_failsafe_holds_during_the_soft_start_after_a_blackout() -> None:
 
 @use_case
 async def test_the_site_says_what_it_can_be_limited_to_and_refuses_what_it_may_not_bind() -> None:
-    async with home("evse.1", "heatpump.1", fuse_a=63.0) as h:
+    async with home("evse.1", "heatpump.1", "pv.1", fuse_a=63.0) as h:
         await h.device("evse.1", 11_040.0)
         await h.device("heatpump.1", 0.0)
-        constraints = await h.until(lambda: [c for c in h.sent("constraints") if len(c["devices"]) == 2])
+        await h.device("pv.1", 0.0)
+        constraints = await h.until(lambda: [c for c in h.sent("constraints") if len(c["devices"]) == 3])
+        assert constraints[-1]["nominal_production_w"] == -10_000.0, "installed generation, signed"
+        assert constraints[-1]["nominal_consumption_w"] == 63 * 3 * 230
         assert constraints[-1]["minimum_consumption_w"] == pytest.approx(7560.0)
         await h.lift()
         await h.until(lambda: h.states()[-1]["state"] == "unlimited_controlled")
@@ -172,7 +175,7 @@ async def test_household_load_comes_on_top_where_the_limit_covers_the_devices() 
         await h.lift()
         await h.metered(above_w=13_900)
         await h.limit(limit_w=5000.0)
-        await h.metered(below_w=8000, above_w=7500)
+        await h.metered(below_w=8000, above_w=7300, times=20)
         assert car.power_w <= 5000
 
 
