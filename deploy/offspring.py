@@ -55,6 +55,7 @@ class Offspring:
         self.ready: set[str] = set()
         self.restarts: Counter[str] = Counter()
         self.on_exit: Callable[[Exited], object] = lambda _news: None
+        """Called when one ended that was to run, and is started again."""
 
     async def open(self) -> None:
         """Start the nursery; returns when it has imported everything. Raises NurseryGone."""
@@ -102,13 +103,12 @@ class Offspring:
                 if self.pids.get(name) == pid:
                     del self.pids[name]
                     self.ready.discard(name)
-                    self._again(name, now)
-                    self.on_exit(news)
+                    if name in self._wanted and not self._stopping:
+                        self._again(name, now)
+                        self.on_exit(news)
         self._announce()
 
     def _again(self, name: str, now: float) -> None:
-        if self._stopping or name not in self._wanted:
-            return
         if now - self._since.get(name, now) > STEADY_WALL_S:
             self._failures[name] = 0
         pause = PAUSES_WALL_S[min(self._failures[name], len(PAUSES_WALL_S) - 1)]

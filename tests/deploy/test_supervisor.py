@@ -116,6 +116,7 @@ def test_a_run_ends_by_itself_with_its_report(tmp_path: Path) -> None:
     violations = [
         line for log in (run.out / "nats").glob("*.log") for line in log.read_text().splitlines() if "Violation" in line
     ]
+    assert "is started again" not in out
     assert violations == []  # no agent tries what it never declared
 
 
