@@ -49,6 +49,8 @@ def facts_of(topology: Topology, address: Address, where: Gateways) -> dict[str,
         for name in ("unit", "rating_w", "capacity_wh"):
             if getattr(entry, name):
                 known[name] = getattr(entry, name)
+        if entry.phases == 1:
+            known["phases"] = (entry.phase,)
         if address.site in where:
             known["host"], known["port"] = where[address.site]
     return known

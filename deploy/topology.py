@@ -43,6 +43,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unit          Modbus unit at the site's gateway
     rating_w      electrical rating, a magnitude
     phases        how many phases the hardware uses
+    phase         the one that single-phase hardware is wired to
     capacity_wh   of a battery
     soc_percent   of a battery, as the run starts
     efficiency_share, self_discharge_percent_per_day   of a battery
@@ -59,6 +60,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rating_w: float = 0.0
     rating_var: float = 0.0
     phases: Literal[1, 3] = 3
+    phase: Literal[1, 2, 3] = 1
     capacity_wh: float = 0.0
     soc_percent: float = 5.0
     efficiency_share: float = 0.95

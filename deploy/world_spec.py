@@ -90,6 +90,7 @@ def _device(entry: AgentEntry) -> DeviceSpec:
         rating_var=entry.rating_var,
         profile=entry.profile,
         phases=entry.phases,
+        phase=entry.phase if entry.phases == 1 else None,
         capacity_wh=entry.capacity_wh,
         efficiency_share=entry.efficiency_share,
         self_discharge_percent_per_day=entry.self_discharge_percent_per_day,

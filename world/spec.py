@@ -27,7 +27,8 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rating_w       electrical rating, a magnitude
     rating_var     reactive power at the rating, + = inductive
     profile        SimBench profile; for a charging point empty means that cars come by events only
-    phases         1 or 3; a single-phase device's phase is drawn from the seed
+    phases         1 or 3
+    phase          the one that a single-phase device hangs on; None: drawn from the seed
     capacity_wh, efficiency_share, self_discharge_percent_per_day  of a battery
     soc_percent    of a battery at the start; one that has served a house without PV is at its reserve
     silence_s      setting of the device: after so long without its master it goes into its own safe state (0: never). A
@@ -43,6 +44,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rating_var: float = 0.0
     profile: str = ""
     phases: Literal[1, 3] = 3
+    phase: Literal[1, 2, 3] | None = None
     capacity_wh: float = 0.0
     efficiency_share: float = 0.95
     self_discharge_percent_per_day: float = 0.13

@@ -33,9 +33,7 @@ EVENING_HOMES = ("h01", "h02", "h03", "h05", "h06", "h07", "h09", "h10", "h12", 
 CHARGING_W = 11_000.0
 
 METERS = ("eastron_sdm630", "sunspec_meter")
-TOTAL_ONLY_METER = "eastron_sdm72d"
-TOTAL_ONLY_HOMES = ("h02", "h07", "h13")
-"""Homes without a charging point, where a meter that does not tell phases apart will do."""
+"""Every home's main meter tells phases apart, as NG-04 wants."""
 SUBSTATION_METER = "eastron_sdm630"
 SMALL_CHARGING_POINT = "keba_p30"
 """Cannot go below 6 A: at 3.7 kW on one phase that is 1.4 kW."""
@@ -62,13 +60,11 @@ def sites(grid: Grid, extra_charging: tuple[str, ...] = ()) -> tuple[SiteSpec, .
 
     extra_charging  homes that get one 11 kW charging point more, without a profile
     """
-    turn = {kind: count() for kind in _FIRST_UNIT}
+    turn = {kind: count() for kind in (*_FIRST_UNIT, "phase")}
     return tuple(_site(grid, bus, place, turn, extra_charging) for place, bus in enumerate(grid.connection_points))
 
 
-def _site(
-    grid: Grid, bus: int, place: int, turn: "dict[DeviceKind, count[int]]", extra_charging: tuple[str, ...]
-) -> SiteSpec:
+def _site(grid: Grid, bus: int, place: int, turn: "dict[str, count[int]]", extra_charging: tuple[str, ...]) -> SiteSpec:
     name = site_name(bus)
     loads = [load for load in grid.loads if load.bus == bus]
     households = [load for load in loads if _kind(load) is None]
@@ -97,7 +93,10 @@ def _site(
             rating_w = float(load.profile.rsplit("_", 1)[1]) * 1e3
             small = rating_w < 4_000
             product = SMALL_CHARGING_POINT if small else CHARGING_POINT
-            add(kind, product, rating_w, profile=load.profile, phases=1 if small else 3)
+            if small:
+                add(kind, product, rating_w, profile=load.profile, phases=1, phase=next(turn["phase"]) % 3 + 1)
+            else:
+                add(kind, product, rating_w, profile=load.profile)
         elif kind == "heatpump":
             add(
                 kind, HEAT_PUMPS[next(turn[kind]) % 2], load.power_w, rating_var=load.reactive_var, profile=load.profile
@@ -123,7 +122,7 @@ def _site(
     return SiteSpec(
         name=name,
         bus=bus,
-        meter=MeterSpec(product=TOTAL_ONLY_METER if name in TOTAL_ONLY_HOMES else METERS[place % 2]),
+        meter=MeterSpec(product=METERS[place % 2]),
         household=HouseholdSpec(profile=home.profile, power_w=home.power_w, reactive_var=home.reactive_var),
         devices=tuple(made),
         contract_w=round(consumption_w + 499, -3),

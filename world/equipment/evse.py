@@ -14,7 +14,8 @@ class ChargingPoint(Equipment):
 
     def __init__(self, spec: DeviceSpec, orders: Orders, seed: int, site: str, start: float) -> None:
         self.spec, self.orders = spec, orders
-        phases = (0, 1, 2) if spec.phases == 3 else (draw(seed, f"{site}.{spec.name}.phase").randrange(3),)
+        drawn = draw(seed, f"{site}.{spec.name}.phase").randrange(3)
+        phases = (0, 1, 2) if spec.phases == 3 else (drawn if spec.phase is None else spec.phase - 1,)
         self._box = evse.Evse(rating_a=float(round(spec.rating_w / (NOMINAL_V * len(phases)))), phases=phases)
         share = 1 / len(phases)
         self.shares: Phased = tuple(share if p in phases else 0.0 for p in range(3))  # type: ignore[assignment]
