@@ -55,6 +55,8 @@ async def run_world(
     state_path = truth_path.with_suffix(".state") if truth_path else None
     resumed = _resume(world, state_path, clock)
     log = TruthLog(truth_path, world.columns(), continued=resumed) if truth_path else None
+    if not resumed:
+        world.step(spec.step_s)  # registers hold physics, not zeros, from the first look on
     try:
         await world.start()
         ready(world)

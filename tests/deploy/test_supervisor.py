@@ -205,9 +205,9 @@ def servers_of(out: Path) -> list[int]:
 
 
 def test_the_clock_is_slowed_for_who_is_late_and_goes_faster_again_when_all_keep_up() -> None:
-    governor = Governor(60.0)
+    governor = warm(60.0)
     for _ in range(4):
-        governor.look([9.0] * 20)
+        governor.look([9.0, *[0.1] * 9])
     assert governor.speed == 45.0
     assert governor.held_back == 1
     for _ in range(200):
@@ -215,8 +215,29 @@ def test_the_clock_is_slowed_for_who_is_late_and_goes_faster_again_when_all_keep
     assert governor.speed == 60.0
 
 
-def test_one_process_that_stumbles_once_does_not_slow_the_clock() -> None:
+def warm(wanted: float) -> Governor:
+    governor = Governor(wanted)
+    for _ in range(10):
+        governor.look([0.1] * 60)
+    return governor
+
+
+def test_a_run_starts_slowly_and_warms_up_while_nobody_is_late() -> None:
     governor = Governor(60.0)
+    assert governor.speed == 10.0
+    governor.look([30.0, *[0.1] * 59])
+    assert governor.speed == 10.0
+    assert warm(60.0).speed == 60.0
+
+
+def test_a_stall_of_most_processes_brakes_the_clock_at_once() -> None:
+    governor = warm(60.0)
+    governor.look([20.0] * 40 + [0.1] * 20)
+    assert governor.speed == 24.0
+
+
+def test_one_process_that_stumbles_once_does_not_slow_the_clock() -> None:
+    governor = warm(60.0)
     for lags in ([0.1] * 60, [9.0, *[0.1] * 59], [0.1] * 60, [0.1] * 60, [0.1] * 60):
         governor.look(lags)
     assert governor.speed == 60.0
