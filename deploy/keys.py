@@ -1,4 +1,4 @@
-"""The identities of a topology: an NKey per agent, site's link and server's administrator. Seeds: files of mode 0600."""
+"""A topology's identities: an NKey per agent, site's link and server's administrator. Seeds are files of mode 0600."""
 
 import os
 from pathlib import Path

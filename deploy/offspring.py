@@ -67,6 +67,7 @@ class Offspring:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                start_new_session=True,  # a signal to the launcher's group, as `timeout` sends, is for the launcher
                 # A numeric library that starts threads on import would make forking unsafe.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
@@ -84,7 +85,10 @@ class Offspring:
 
     def _read(self) -> None:
         assert self._line is not None
-        packet = self._line.recv(PACKET)
+        try:
+            packet = self._line.recv(PACKET)
+        except ConnectionError:
+            packet = b""
         if not packet:
             self._hang_up()
             return
@@ -128,7 +132,11 @@ class Offspring:
     def _order(self, order: Order) -> None:
         self._check()
         assert self._line is not None
-        self._line.send(msgspec.json.encode(order))
+        try:
+            self._line.send(msgspec.json.encode(order))
+        except ConnectionError:
+            self._hang_up()
+            self._check()
 
     def _hang_up(self) -> None:
         if self._line is not None:
@@ -174,8 +182,12 @@ class Offspring:
         """SIGTERM, and SIGKILL for who has not stopped in time; those are returned."""
         going = list(names)
         self._wanted -= set(going)
-        if self._line is None:
-            return []
+        try:
+            return await self._stop(going)
+        except NurseryGone:
+            return []  # what it forked has ended with it
+
+    async def _stop(self, going: list[str]) -> list[str]:
         for name in going:
             if name in self.pids:
                 self._order(Signal(name=name, number=signal.SIGTERM))
