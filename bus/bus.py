@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 
 import anyio
 import msgspec
@@ -15,7 +16,7 @@ from nats import errors as nats_errors
 
 from bus import store, tracing
 from bus.address import Address, group, heard, say, to
-from bus.clock import Clock
+from bus.clock import Clock, patience
 from bus.ears import Answerer, Ears, Heard, Listener
 from bus.envelope import Envelope, Ids, decoder, encode, instant
 from bus.handled import Handled
@@ -44,13 +45,21 @@ class Bus:
 
     Make it, register listeners (``on``, ``answer``), then ``open`` it and keep ``run`` running in a task group.
     ``hub`` is the JetStream domain of the grid side, None where the agent is connected to that server itself.
+    ``ca``: the server must show a certificate of that authority.
     """
 
     def __init__(
-        self, address: Address, url: str, clock: Clock, *, keys: KeyPair | None = None, hub: str | None = None
+        self,
+        address: Address,
+        url: str,
+        clock: Clock,
+        *,
+        keys: KeyPair | None = None,
+        hub: str | None = None,
+        ca: Path | None = None,
     ) -> None:
         self.address, self.clock, self.hub = address, clock, hub
-        self.connection = Connection(url, name=str(address), inbox=address.inbox, keys=keys)
+        self.connection = Connection(url, name=str(address), inbox=address.inbox, keys=keys, ca=ca)
         self.state = State(self.connection, address)
         self.outbox = Outbox(self.connection, self.state)
         self.counts: Counter[str] = Counter()
@@ -181,7 +190,7 @@ class Bus:
     ) -> tuple[str, bytes]:
         at = instant(self.clock.now())
         id = self._ids()
-        until = at + _duration(message.ttl_s if ttl_s is None else ttl_s)
+        until = at + _duration(patience(self.clock, message.ttl_s if ttl_s is None else ttl_s))
         return id, encode(Envelope(id=id, at=at, deadline=until, talk=talk, trace=trace, body=message))
 
     def say(self, message: Message, *, home: bool, ttl_s: float | None = None) -> str:

@@ -351,11 +351,13 @@ def keys(
     topology: TopologyName = "street",
     out: Annotated[Path, typer.Option(help="Folder for the seeds; existing ones are kept.")] = Path("nats"),
 ) -> None:
-    """Make the identities of a topology: one NKey per agent, per site's link, per server's administrator.
+    """Make the identities of a topology: one NKey per agent, per site's link, per server's administrator; certificates.
 
     Seeds are secrets: the folder gets mode 0700, its files 0600. Only public keys are printed.
     """
+    from deploy.certificates import Certificates
     from deploy.keys import Keys
+    from deploy.topology import HUB
 
     made = _load(topology)
     ring = Keys(out / "keys")
@@ -364,6 +366,11 @@ def keys(
     names += [f"{server}.{role}" for server in made.servers for role in ("admin", "sys")]
     for name in names:
         typer.echo(f"{ring(name).public}  {name}")
+    certificates = Certificates(out / "tls")
+    certificates.server(HUB)
+    for site in made.sites:
+        certificates.client(f"{site}.link")
+    typer.echo(f"certificates in {out / 'tls'}; everybody at the grid side needs ca.pem, a site's server also its own")
 
 
 @topologies.command("check")

@@ -11,11 +11,12 @@ from bus.address import Address
 from bus.bus import Bus
 from bus.clock import Clock
 from bus.nkeys import KeyPair
+from bus.transport import Connection
 from deploy.keys import Keys
 from deploy.nats_config import HOST
 from deploy.permissions import Permissions
 from deploy.roster import Roster
-from deploy.topology import Topology
+from deploy.topology import HUB, Topology
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -23,8 +24,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 class Doors:
     """The servers of a topology seen from who connects.
 
-    ``folder`` holds keys and ports as the launcher made them; ``url`` names one server for all instead, as in a
-    container that is told where its site's server is.
+    ``folder`` holds keys, ports and the authority's certificate as the launcher made them; ``url`` names one server for
+    all instead, as in a container that is told where its site's server is: ``tls://`` for the hub.
     """
 
     def __init__(
@@ -39,12 +40,22 @@ class Doors:
         self.agent_of = agent_of or Roster()
         self.permissions = Permissions(topology, self.agent_of)
         self.key_ring = Keys(folder / "keys")
+        self.authority = folder / "tls" / "ca.pem"
         self._url = url
         ports = folder / "ports.json"
         self._ports: dict[str, dict[str, int]] = json.loads(ports.read_text()) if ports.exists() else {}
 
     def url_of(self, server: str) -> str:
-        return self._url or f"nats://{HOST}:{self._ports[server]['client']}"
+        scheme = "tls" if server == HUB else "nats"
+        return self._url or f"{scheme}://{HOST}:{self._ports[server]['client']}"
+
+    def ca_of(self, server: str) -> Path | None:
+        """Who must have signed a server's certificate; None for a site's server, which is reached inside the home."""
+        return self.authority if self.url_of(server).startswith("tls:") else None
+
+    def connection(self, server: str, user: str, inbox: str) -> Connection:
+        """A connection of a user of ours, not opened yet."""
+        return Connection(self.url_of(server), name=user, inbox=inbox, keys=self.key_ring(user), ca=self.ca_of(server))
 
     def url(self, address: Address) -> str:
         """Where an agent connects."""
@@ -59,7 +70,14 @@ class Doors:
 
     def bus(self, address: Address, clock: Clock) -> Bus:
         """A bus for an agent of the topology, not opened yet."""
-        return Bus(address, self.url(address), clock, keys=self.keys(address), hub=self.hub_domain(address))
+        return Bus(
+            address,
+            self.url(address),
+            clock,
+            keys=self.keys(address),
+            hub=self.hub_domain(address),
+            ca=self.ca_of(self.topology.server_of(address)),
+        )
 
 
 def die_with_parent() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.certificates import Certificates
 from deploy.keys import Keys, write_secret
 from deploy.permissions import Permissions, Rights
 from deploy.topology import HUB
@@ -26,17 +27,21 @@ ADMIN = Rights(publish=("$JS.API.>",), subscribe=("_R.admin.>",))
 """Who provisions a server: it makes streams and consumers and can say no word."""
 
 
-def write_configs(permissions: Permissions, keys: Keys, folder: Path, ports: dict[str, Ports]) -> dict[str, Path]:
+def write_configs(
+    permissions: Permissions, keys: Keys, certificates: Certificates, folder: Path, ports: dict[str, Ports]
+) -> dict[str, Path]:
     """Server name -> configuration file, readable by its owner only."""
     paths = {}
     for server in permissions.topology.servers:
         path = folder / f"{server}.conf"
-        write_secret(path, config(permissions, keys, server, folder, ports[server]))
+        write_secret(path, config(permissions, keys, certificates, server, folder, ports[server]))
         paths[server] = path
     return paths
 
 
-def config(permissions: Permissions, keys: Keys, server: str, folder: Path, ports: Ports) -> str:
+def config(
+    permissions: Permissions, keys: Keys, certificates: Certificates, server: str, folder: Path, ports: Ports
+) -> str:
     """One server's configuration. Which limit guards against what is said beside it."""
     users = [_user(f"{server}.admin", keys, ADMIN, "STANDARD")]
     users += [
@@ -48,13 +53,22 @@ def config(permissions: Permissions, keys: Keys, server: str, folder: Path, port
         users += [
             _user(f"{site}.link", keys, permissions.of_link(site), "LEAFNODE") for site in permissions.topology.sites
         ]
-        leaf = f"leafnodes {{ listen: {_text(f'{HOST}:{ports.leaves}')}, no_advertise: true }}"
+        mine = certificates.server(HUB)
+        # Clients sign in with their NKey; a leaf shows a certificate besides.
+        door = _tls(certificates, mine, "")
+        leaf = f"""leafnodes {{
+  listen: {_text(f"{HOST}:{ports.leaves}")}
+  no_advertise: true
+  {_tls(certificates, mine, "verify: true, ")}
+}}"""
     else:
+        door = ""  # reached inside the home only
         # The link carries nothing of the home, whatever the hub's rights say; each side would do alone.
         leaf = f"""leafnodes {{
   reconnect: "1s"
   remotes: [ {{
-    urls: [{_text(f"nats-leaf://{HOST}:{ports.link}")}]
+    urls: [{_text(f"tls://{HOST}:{ports.link}")}]
+    {_tls(certificates, certificates.client(f"{server}.link"), "")}
     account: {ACCOUNT}
     nkey: {_text(keys(f"{server}.link").seed)}
     deny_exports: ["home.>", "$KV.>"]
@@ -89,8 +103,19 @@ accounts {{
   }}
 }}
 system_account: SYS
+{door}
 {leaf}
 """
+
+
+def _tls(certificates: Certificates, own: tuple[Path, Path], more: str) -> str:
+    """Nothing is said before the handshake, so nobody can talk the other end out of it."""
+    certificate, key = (_text(str(path)) for path in own)
+    authority = _text(str(certificates.authority))
+    return (
+        f"tls {{ cert_file: {certificate}, key_file: {key}, ca_file: {authority}, "
+        f'{more}handshake_first: true, min_version: "1.3", timeout: 5 }}'
+    )
 
 
 def _user(name: str, keys: Keys, rights: Rights, kind: str) -> str:

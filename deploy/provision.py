@@ -1,6 +1,7 @@
 """Streams and consumers of a server, derived from what its agents say. Doing it again changes nothing."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,9 +32,9 @@ class NotProvisioned(Exception):
         self.server, self.what, self.cause = server, what, cause
 
 
-async def provision(permissions: Permissions, server: str, url: str, admin: KeyPair) -> None:
+async def provision(permissions: Permissions, server: str, url: str, admin: KeyPair, ca: Path | None = None) -> None:
     """Make or update what the topology needs at a server. Raises NotProvisioned, BusUnavailable."""
-    connection = Connection(url, name=f"{server}.admin", inbox="_R.admin", keys=admin)
+    connection = Connection(url, name=f"{server}.admin", inbox="_R.admin", keys=admin, ca=ca)
     await connection.open()
     try:
         for stream in streams(permissions, server):

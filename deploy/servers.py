@@ -14,6 +14,7 @@ from typing import Self
 from agents.kit.agent import Agent
 from bus import store
 from bus.transport import Connection
+from deploy.certificates import Certificates
 from deploy.doors import Doors, die_with_parent
 from deploy.links import Links
 from deploy.nats_config import HOST, Ports, write_configs
@@ -62,7 +63,9 @@ class Servers(Doors):
         self._configs: dict[str, Path] = {}
 
     async def __aenter__(self) -> Self:
-        self._configs = write_configs(self.permissions, self.key_ring, self.folder, self.ports)
+        self._configs = write_configs(
+            self.permissions, self.key_ring, Certificates(self.authority.parent), self.folder, self.ports
+        )
         try:
             await self.links.start()
             async with asyncio.TaskGroup() as group:
@@ -79,7 +82,9 @@ class Servers(Doors):
 
     async def _start_and_provision(self, server: str) -> None:
         await self.start(server)
-        await provision(self.permissions, server, self.url_of(server), self.key_ring(f"{server}.admin"))
+        await provision(
+            self.permissions, server, self.url_of(server), self.key_ring(f"{server}.admin"), self.ca_of(server)
+        )
 
     async def start(self, server: str) -> None:
         """Start one server and wait until it takes connections. Raises ServerFailed."""
@@ -97,7 +102,7 @@ class Servers(Doors):
             )
         self._running[server] = process
         until = asyncio.get_running_loop().time() + START_WALL_S
-        while not await _answers(self.ports[server].client):
+        while not await _listens(self.ports[server].client):
             if process.returncode is not None:
                 raise ServerFailed(server, log, f"it ended with code {process.returncode}")
             if asyncio.get_running_loop().time() > until:
@@ -122,9 +127,7 @@ class Servers(Doors):
 
     async def dead_letters(self, server: str) -> int:
         """How many dead letters a server keeps."""
-        admin = Connection(
-            self.url_of(server), name=f"{server}.admin", inbox="_R.admin", keys=self.key_ring(f"{server}.admin")
-        )
+        admin = self.connection(server, f"{server}.admin", "_R.admin")
         await admin.open()
         try:
             info = json.loads(await admin.request(f"$JS.API.STREAM.INFO.{store.DEAD}", b""))
@@ -152,7 +155,7 @@ class Servers(Doors):
     async def linked(self, sites: Iterable[str] | None = None) -> None:
         """Until the hub knows the leaves of these sites (default: all). Raises ServerFailed."""
         wanted = set(self.topology.sites if sites is None else sites)
-        connection = Connection(self.url_of(HUB), name="watch", inbox="_R.sys", keys=self.key_ring(f"{HUB}.sys"))
+        connection = self.connection(HUB, f"{HUB}.sys", "_R.sys")
         await connection.open()
         try:
             until = asyncio.get_running_loop().time() + START_WALL_S
@@ -171,17 +174,14 @@ class Servers(Doors):
         await self.links.mend(site)
 
 
-async def _answers(port: int) -> bool:
+async def _listens(port: int) -> bool:
+    """The server opens this port last. The hub says nothing there before TLS."""
     try:
-        reader, writer = await asyncio.open_connection(HOST, port)
+        _, writer = await asyncio.open_connection(HOST, port)
     except OSError:
         return False
-    try:
-        return (await asyncio.wait_for(reader.read(5), 1.0)).startswith(b"INFO")
-    except (OSError, TimeoutError):
-        return False
-    finally:
-        writer.close()
+    writer.close()
+    return True
 
 
 async def _leaves(connection: Connection) -> set[str]:

@@ -12,6 +12,7 @@ from bus.address import Address, tail
 from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable, Connection
 from contracts.kit import vocabulary
+from deploy.certificates import Certificates
 from deploy.permissions import Permissions
 from deploy.roster import Roster
 from deploy.servers import Servers, nats_server
@@ -174,10 +175,12 @@ async def test_the_hub_lets_a_site_speak_only_as_itself_whoever_forges_inside(ru
 async def hostile_leaf(servers: Servers, site: str) -> AsyncIterator[Connection]:
     config = servers.folder / "hostile.conf"
     port, hub_port = servers.ports[site].client, servers.ports[HUB].leaves
-    seed = servers.key_ring(f"{site}.link").seed
+    seed, ca = servers.key_ring(f"{site}.link").seed, servers.authority
+    certificate, key = Certificates(ca.parent).client(f"{site}.link")
     config.write_text(
         f"server_name: {site}\nlisten: 127.0.0.1:{port}\n"
-        f'leafnodes {{ remotes: [ {{ urls: ["nats-leaf://127.0.0.1:{hub_port}"], nkey: {seed} }} ] }}\n'
+        f'leafnodes {{ remotes: [ {{ urls: ["tls://127.0.0.1:{hub_port}"], nkey: {seed}, tls {{ ca_file: "{ca}", '
+        f'cert_file: "{certificate}", key_file: "{key}", handshake_first: true }} }} ] }}\n'
     )
     process = await anyio.open_process(
         [str(nats_server()), "-c", str(config), "-l", str(servers.folder / "hostile.log")]
@@ -194,7 +197,8 @@ async def hostile_leaf(servers: Servers, site: str) -> AsyncIterator[Connection]
 
 async def test_a_credential_of_nobody_is_refused(run: Grid) -> None:
     for server in run.servers.topology.servers:
-        stranger = Connection(run.servers.url_of(server), name="x", inbox="_R.x", keys=KeyPair.new())
+        url, ca = run.servers.url_of(server), run.servers.ca_of(server)
+        stranger = Connection(url, name="x", inbox="_R.x", keys=KeyPair.new(), ca=ca)
         with pytest.raises(BusUnavailable):
             await stranger.open()
 
@@ -202,13 +206,14 @@ async def test_a_credential_of_nobody_is_refused(run: Grid) -> None:
 async def test_an_agent_of_one_site_is_unknown_at_the_server_of_another(run: Grid) -> None:
     cem = Address.parse("h07.cem.main")
     for server in ("h08", HUB):
-        connection = Connection(run.servers.url_of(server), name=str(cem), inbox=cem.inbox, keys=run.servers.keys(cem))
+        url, ca = run.servers.url_of(server), run.servers.ca_of(server)
+        connection = Connection(url, name=str(cem), inbox=cem.inbox, keys=run.servers.keys(cem), ca=ca)
         with pytest.raises(BusUnavailable):
             await connection.open()
 
 
 async def test_the_key_of_a_link_opens_no_client_connection(run: Grid) -> None:
-    connection = Connection(run.servers.url_of(HUB), name="x", inbox="_R.h07", keys=run.servers.key_ring("h07.link"))
+    connection = run.servers.connection(HUB, "h07.link", "_R.h07")
     with pytest.raises(BusUnavailable):
         await connection.open()
 

@@ -259,7 +259,11 @@ async def test_provisioning_again_changes_nothing() -> None:
         assert isinstance(await ask(dso), LimitAccepted)
         for server in run.servers.topology.servers:
             await provision(
-                run.servers.permissions, server, run.servers.url_of(server), run.servers.key_ring(f"{server}.admin")
+                run.servers.permissions,
+                server,
+                run.servers.url_of(server),
+                run.servers.key_ring(f"{server}.admin"),
+                run.servers.ca_of(server),
             )
         assert await cem.state.get("limit", float) == 4200.0
         assert isinstance(await ask(dso), LimitAccepted)
@@ -267,9 +271,7 @@ async def test_provisioning_again_changes_nothing() -> None:
 
 async def unread(run: Grid, server: str, stream: str, consumer: str) -> int:
     """Words that a consumer has not had acknowledged yet."""
-    admin = Connection(
-        run.servers.url_of(server), name="admin", inbox="_R.admin", keys=run.servers.key_ring(f"{server}.admin")
-    )
+    admin = run.servers.connection(server, f"{server}.admin", "_R.admin")
     await admin.open()
     info = json.loads(await admin.request(f"$JS.API.CONSUMER.INFO.{stream}.{consumer}", b""))
     await admin.close()
@@ -285,7 +287,8 @@ async def everything_at_the_hub(run: Grid) -> Words:
     config.write_text(text.replace("    users: [\n", f"    users: [\n {{ nkey: {listener.public} }}\n", 1))
     os.kill(run.servers.pid("hub"), signal.SIGHUP)
     heard = Words()
-    connection = Connection(run.servers.url_of("hub"), name="listener", inbox="_R.listener", keys=listener)
+    url, ca = run.servers.url_of("hub"), run.servers.ca_of("hub")
+    connection = Connection(url, name="listener", inbox="_R.listener", keys=listener, ca=ca)
     with anyio.fail_after(10):
         while True:
             try:

@@ -1,4 +1,7 @@
-"""The real head-end as a process of its own, so that a test can kill it: url, key file, clock, database, meters."""
+"""The real head-end as a process of its own, so that a test can kill it.
+
+Arguments: url, key file, authority's certificate, clock, database, meters.
+"""
 
 import sys
 from pathlib import Path
@@ -16,12 +19,13 @@ from bus.clock import SharedClock
 from bus.nkeys import KeyPair
 
 
-async def main(url: str, key: str, clock: str, database: str, meters: tuple[str, ...]) -> None:
-    bus = Bus(Address.parse("grid.hes.main"), url, SharedClock(Path(clock)), keys=KeyPair.from_file(Path(key)))
+async def main(url: str, key: str, ca: str, clock: str, database: str, meters: tuple[str, ...]) -> None:
+    keys = KeyPair.from_file(Path(key))
+    bus = Bus(Address.parse("grid.hes.main"), url, SharedClock(Path(clock)), keys=keys, ca=Path(ca))
     peers = Peers(tuple(map(Address.parse, meters)))
     await run_agent(AGENT, bus, HesSettings(database=database), peers)
 
 
 if __name__ == "__main__":
-    url, key, clock, database, *meters = sys.argv[1:]
-    anyio.run(main, url, key, clock, database, tuple(meters))
+    url, key, ca, clock, database, *meters = sys.argv[1:]
+    anyio.run(main, url, key, ca, clock, database, tuple(meters))

@@ -157,6 +157,7 @@ async def head_end(run: Grid, database: Path) -> anyio.abc.Process:
             "tests.hes.head_end_process",
             servers.url(who),
             str(servers.key_ring.path(HES)),
+            str(servers.authority),
             str(run.clock_file.path),
             str(database),
             METER,

@@ -1,0 +1,129 @@
+"""TLS for what crosses a site's border: a certificate authority of the topology's own, and what it signs.
+
+NKeys say who an agent or a site is; certificates encrypt the way, say which server answers and which site's leaf calls.
+"""
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from deploy.keys import write_secret
+
+AUTHORITY_VALID = timedelta(days=3650)
+VALID = timedelta(days=397)
+RENEW_BEFORE = timedelta(days=30)
+_EARLY = timedelta(hours=1)  # clocks of field devices are not exact
+_LOCAL = ("127.0.0.1", "localhost")
+
+
+class Certificates:
+    """A folder ``tls``: ``ca.pem`` for everybody, and per name a certificate and its key (mode 0600).
+
+    Each is made when first asked for, kept, and made anew when it has less than a month left.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.authority = folder / "ca.pem"
+        if not self.authority.exists():
+            self._make_authority()
+
+    def paths(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of a name, whether they exist or not."""
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+    def server(self, name: str, hosts: tuple[str, ...] = ()) -> tuple[Path, Path]:
+        """Certificate and key of a server that is reached on this machine, by its name, or at ``hosts``."""
+        return self._issue(name, ExtendedKeyUsageOID.SERVER_AUTH, (*_LOCAL, name, *hosts))
+
+    def client(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of who connects, e.g. ``h07.link``."""
+        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, (name,))
+
+    def _issue(self, name: str, usage: x509.ObjectIdentifier, hosts: tuple[str, ...]) -> tuple[Path, Path]:
+        certificate, key = self.paths(name)
+        if certificate.exists() and key.exists() and _lasts(certificate):
+            return certificate, key
+        own = ec.generate_private_key(ec.SECP256R1())
+        signer = serialization.load_pem_private_key(self.paths("ca")[1].read_bytes(), None)
+        issuer = x509.load_pem_x509_certificate(self.authority.read_bytes())
+        if not isinstance(signer, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"{self.paths('ca')[1]} is not a key that gridparley made: remove {self.folder}")
+        made = (
+            _builder(name, VALID)
+            .issuer_name(issuer.subject)
+            .public_key(own.public_key())
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_host(host) for host in dict.fromkeys(hosts)]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .sign(signer, hashes.SHA256())
+        )
+        write_secret(key, _pem(own))
+        certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        return certificate, key
+
+    def _make_authority(self) -> None:
+        own = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder("gridparley", AUTHORITY_VALID)
+        usage = x509.KeyUsage(
+            digital_signature=True,
+            key_cert_sign=True,
+            crl_sign=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        made = (
+            builder.issuer_name(_name("gridparley"))
+            .public_key(own.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
+            .sign(own, hashes.SHA256())
+        )
+        write_secret(self.paths("ca")[1], _pem(own))
+        self.authority.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+
+def _builder(name: str, valid: timedelta) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLY)
+        .not_valid_after(now + valid)
+    )
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def _lasts(certificate: Path) -> bool:
+    return (
+        x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc > datetime.now(UTC) + RENEW_BEFORE
+    )
