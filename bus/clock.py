@@ -21,6 +21,8 @@ _SLOT = 8
 # written as single items of a memoryview: struct.pack_into would zero the whole field list first, for all to see.
 _VERSION, _MONOTONIC, _RUN, _SPEED = 1, 2, 3, 4
 _LONGEST_NAP_S = 0.5  # wall seconds: a change of speed is noticed at least this soon
+WIRE_WALL_S = 0.75
+"""Wall seconds that any answer is given: wires, disks and processes do not go faster when the run does."""
 
 
 class Clock(Protocol):
@@ -40,6 +42,11 @@ class Clock(Protocol):
     def late(self, seconds: float) -> None:
         """Report how late something due was done."""
         ...
+
+
+def patience(clock: Clock, seconds: float) -> float:
+    """Run seconds to wait for somebody else: as asked, but never less wall time than an answer takes."""
+    return max(seconds, WIRE_WALL_S * clock.speed)
 
 
 class WallClock:

@@ -5,7 +5,7 @@ from collections import deque
 from typing import Any, Protocol, TypeVar, overload
 
 from bus.address import Address
-from bus.clock import Clock
+from bus.clock import Clock, patience
 from contracts.kit import END, Conversation, Lapsed, Message
 
 A = TypeVar("A", bound=Message)
@@ -118,7 +118,7 @@ class Talk:
             raise Deaf(f"{self.table.name}/{self.state}: be ready for {sorted(k.__name__ for k in may)}")
         assert lapse is not None  # Conversation.faults() lets no state wait for ever
         if not self._heard:
-            await self._wait(lapse.after)
+            await self._wait(patience(self._clock, lapse.after))
         if not self._heard:
             state, self.state = self.state, lapse.then
             self.transcript.append(f"silence for {lapse.after:g} s")

@@ -127,7 +127,7 @@ async def test_what_limits_cannot_end_is_said() -> None:
         await run.start(DSO, SMALL)
         exhausted = await words.until(lambda w: [s for s in states(w) if s["reason"]["code"] == "limits_exhausted"])
         assert exhausted[0]["reason"]["binding"] == "floors"
-        assert exhausted[0]["reason"]["inputs"]["shortfall_w"] == pytest.approx(3_500.0, abs=50)
+        assert exhausted[0]["reason"]["inputs"]["shortfall_w"] == pytest.approx(3_700.0, abs=50)
         held = [e["body"]["limit_w"] for _, e in words.of("set_limit") if e["body"]["active"]]
         assert min(held) == 4_200.0, "floors hold even then"
 
