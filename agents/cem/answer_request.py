@@ -75,7 +75,7 @@ class AnswerRequest:
             return
         self.agreed, self._trace = agreed, tracing.current()
         self._impose()
-        text = f"Held at the connection point until {request.until:%H:%M:%S}."
+        text = f"Held at the connection point until {request.until:%H:%M:%S} UTC."
         inputs = {"asked_w": request.change_w, "agreed_w": offer, "bound_w": agreed.bound_w}
         await talk.say(AdjustmentAgreed(change_w=offer, reason=Reason(code="agreed", text=text, inputs=inputs)))
 

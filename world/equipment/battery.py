@@ -57,6 +57,7 @@ class BatteryUnit(Equipment):
             "discharge_limit_w": self.spec.rating_w,
             "import_wh": self._state.import_wh,
             "export_wh": self._state.export_wh,
+            "control_mode": "external_modbus",  # the installer has set it so, where the product has such a switch
             "state": "off" if not moment.live else "running" if self.power_w else "standby",
         }
 
