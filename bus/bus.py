@@ -17,7 +17,7 @@ from nats import errors as nats_errors
 from bus import store, tracing
 from bus.address import Address, group, heard, say, to
 from bus.clock import Clock, patience
-from bus.ears import Answerer, Ears, Heard, Listener
+from bus.ears import Answerer, Ears, Heard, Listener, talk_key
 from bus.envelope import Envelope, Ids, decoder, encode, instant
 from bus.handled import Handled
 from bus.nkeys import KeyPair
@@ -68,6 +68,7 @@ class Bus:
         self._ears = Ears(address, clock, self, self._handled, self.counts)
         self._says: dict[str, None] = {}
         self._heads: dict[tuple[type[Message], bool], bytes] = {}
+        self._heads_to: dict[Address, dict[type[Message], bytes]] = {}
         self._records = False
         self._groups: tuple[str, ...] = ()
         self._catching_up = asyncio.Lock()
@@ -110,10 +111,10 @@ class Bus:
 
     async def run(self, group: TaskGroup) -> None:
         """Start to hear: subscribe, pass the barrier, read what was missed. Returns when ready."""
-        self._ears.start(group)
         for subject in (*self.address.mailboxes, *self._says, *(f"group.{g}.>" for g in self._groups)):
             await self.connection.subscribe(subject, self._ears.receive)
         await self.connection.barrier()
+        group.start_soon(self._ears.keep_hands)
         group.start_soon(self._ears.read)
         group.start_soon(self.outbox.run)
         self.connection.on_reconnect = lambda: group.start_soon(self._rejoin)
@@ -212,8 +213,15 @@ class Bus:
     def tell(self, receiver: Address, message: Message, *, talk: str | None = None, trace: str | None = None) -> str:
         """One addressed word outside of a table (heartbeat, refusal), at most once."""
         id, payload = self._wrap(message, talk, None, trace)
-        self._post(f"PUB {to(receiver, self.address, type(message))} ".encode(), payload)
+        self._post(self._head_to(receiver, type(message)), payload)
         return id
+
+    def _head_to(self, receiver: Address, kind: type[Message]) -> bytes:
+        heads = self._heads_to.setdefault(receiver, {})
+        head = heads.get(kind)
+        if head is None:
+            head = heads[kind] = f"PUB {to(receiver, self.address, kind)} ".encode()
+        return head
 
     async def tell_durably(
         self, receiver: Address, message: Message, *, talk: str | None = None, trace: str | None = None
@@ -259,11 +267,17 @@ class Bus:
 
     def _side(self, table: Conversation, side: str, id: str, peer: Address) -> Talk:
         talk = Talk(table, side, id, _ToPeer(self, peer, id), self.clock, peer)
-        self._ears.talks[(id, peer)] = talk
+        self._ears.talks[talk_key(peer, id)] = talk
         return talk
 
     @contextmanager
     def _during(self, talk: Talk, peer: Address, parent: str | None) -> Iterator[None]:
+        if not tracing.on():
+            try:
+                yield
+            finally:
+                self._ears.talks.pop(talk_key(peer, talk.id), None)
+            return
         attributes: tracing.Attributes = {
             "messaging.system": "nats",
             "messaging.message.conversation_id": talk.id,
@@ -276,7 +290,7 @@ class Bus:
             try:
                 yield
             finally:
-                self._ears.talks.pop((talk.id, peer), None)
+                self._ears.talks.pop(talk_key(peer, talk.id), None)
                 mark.set(gridparley__state=talk.state, gridparley__transcript="; ".join(talk.transcript))
 
     # ---------------------------------------------------------------- what the ears answer with
@@ -321,4 +335,5 @@ class _ToPeer:
             await self._bus.tell_durably(self._peer, message, talk=self._talk, trace=trace)
         else:
             self._bus.tell(self._peer, message, talk=self._talk, trace=trace)
-        tracing.note(f"said {type(message).__name__}", last=last)
+        if trace is not None:
+            tracing.note(f"said {type(message).__name__}", last=last)

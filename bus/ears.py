@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from anyio.abc import TaskGroup
+from anyio import CancelScope
 
 from bus import tracing
 from bus.address import Address, Parsed, is_home, parse
@@ -31,6 +31,7 @@ MAILBOX = 8192
 """Words that may wait unread, and words that may be worked on at once. What comes beyond is counted and refused."""
 SEEN = 8192
 """At least so many ids are remembered to drop what comes twice, at most twice as many."""
+CANCEL_AGAIN_WALL_S = 0.2
 BATCH = 1024  # words handled before others get a turn
 
 Listener = Callable[..., Any]
@@ -97,7 +98,9 @@ class Ears:
     """``receive`` is called in the read loop; ``read`` runs in the agent's task group."""
 
     def __init__(self, address: Address, clock: Clock, mouth: Mouth, handled: Handled, counts: "Counter[str]") -> None:
-        self.address, self.talks = address, dict[tuple[str, Address], Talk]()
+        self.address = address
+        self.talks: dict[str, Talk] = {}
+        """By ``talk_key``: one agent's talks are not another's."""
         self.settled = asyncio.Event()
         """Set when a durable word has been dealt with: its stored copy can be acknowledged."""
         self._clock, self._mouth, self._handled, self._counts = clock, mouth, handled, counts
@@ -111,7 +114,7 @@ class Ears:
         self._seen_before: set[str] = set()
         self._working: dict[str, int] = {}
         self._tokens: dict[str, str] = {}
-        self._tasks: TaskGroup | None = None
+        self._hands: set[asyncio.Task[None]] = set()
         self._running = 0
         self._now = instant(0.0)
 
@@ -129,8 +132,19 @@ class Ears:
             raise ValueError(f"{self.address} already answers {table.opening.__name__}: one answerer for each opening")
         ears.openings.append(_Ear(answerer, frozenset(role.name for role in table.opened_by), True, table))
 
-    def start(self, tasks: TaskGroup) -> None:
-        self._tasks = tasks
+    async def keep_hands(self) -> None:
+        """Until cancelled; then what is being worked on is cancelled and waited for.
+
+        Plain tasks: a task group's own book-keeping for each would be a good part of what a short talk costs.
+        """
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            with CancelScope(shield=True):
+                while self._hands:
+                    for task in self._hands:
+                        task.cancel()
+                    await asyncio.wait(self._hands, timeout=CANCEL_AGAIN_WALL_S)
 
     # ---------------------------------------------------------------- the mailbox
 
@@ -239,6 +253,9 @@ class Ears:
         if parsed.receiver is None and listeners and not kind.durable:  # telemetry: the short way
             self._give(word, envelope, key, subject, payload)
             return
+        if not kind.durable:
+            self._route(word, envelope, key, subject, payload)
+            return
         try:
             self._working[key] = self._working.get(key, 0) + 1
             self._route(word, envelope, key, subject, payload)
@@ -246,10 +263,10 @@ class Ears:
             self._one_done(key, kind)
 
     def _route(self, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
-        sender, talk_id = word.parsed.sender, envelope.talk
+        talk_id = envelope.talk
         addressed = word.parsed.receiver is not None
         if talk_id is not None and addressed:
-            talk = self.talks.get((talk_id, sender))
+            talk = self.talks.get(word.stem + talk_id)
             if talk is not None:
                 try:
                     talk.deliver(envelope.body)
@@ -294,14 +311,17 @@ class Ears:
             elif self._running >= MAILBOX:
                 self._reject(subject, payload, "busy", f"{self.address} has its hands full", envelope.id)
             else:
-                assert self._tasks is not None
                 self._running += 1
-                self._working[key] += 1
+                if word.kind.durable:
+                    self._working[key] += 1
                 talk = None
                 if ear.table is not None and envelope.talk is not None:
                     talk = self._mouth.host(ear.table, envelope.talk, parsed.sender)
                     talk.deliver(body)
-                self._tasks.start_soon(self._work, ear, talk, body, where, key, subject, payload)
+                work = self._work(ear, talk, body, where, key, subject, payload)
+                task = asyncio.get_running_loop().create_task(work)
+                self._hands.add(task)
+                task.add_done_callback(self._hands.discard)
         if not taken:
             kind = word.kind.__name__
             self._reject(subject, payload, "wrong_role", f"a {role} may not say {kind} here", envelope.id)
@@ -323,7 +343,8 @@ class Ears:
             self._failed(problem, subject, payload)
         finally:
             self._running -= 1
-            self._one_done(key, type(body))
+            if type(body).durable:
+                self._one_done(key, type(body))
 
     # ---------------------------------------------------------------- what became of it
 
@@ -355,6 +376,11 @@ class Ears:
         parsed = parse(subject)
         if parsed is not None and parsed.receiver == self.address and parsed.word != "refusal":
             self._mouth.refuse(parsed.sender, id, subject, code, text)
+
+
+def talk_key(peer: Address, id: str) -> str:
+    """What a talk is found by when a word of it arrives."""
+    return f"{peer} {id}"
 
 
 class _IdOnly(msgspec.Struct):

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import deque
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from bus.address import Address
 from bus.clock import Clock, patience
-from contracts.kit import END, Conversation, Lapsed, Message
+from contracts.kit import END, Conversation, Lapse, Lapsed, Message
 
 A = TypeVar("A", bound=Message)
 B = TypeVar("B", bound=Message)
@@ -35,6 +35,33 @@ class Carrier(Protocol):
     async def send(self, message: Message, last: bool) -> None: ...
 
 
+class _Here(NamedTuple):
+    """What a table says about one state, looked up once: words are checked far more often than tables are made."""
+
+    then: dict[tuple[str, type[Message]], str]
+    """Where a word of a side leads."""
+    ready: frozenset[type[Any]]
+    """What a listener must be ready for."""
+    lapse: Lapse | None
+
+
+_NOWHERE = _Here({}, frozenset(), None)
+_states: dict[int, tuple[Conversation, dict[str, _Here]]] = {}
+
+
+def _states_of(table: Conversation) -> dict[str, _Here]:
+    known = _states.get(id(table))
+    if known is not None:  # the table is kept beside it, so no other one gets its id
+        return known[1]
+    made = {}
+    for state in {turn.state for turn in table.turns}:
+        turns, lapse = table.turns_in(state), table.lapse_in(state)
+        ready = frozenset[type[Any]](turn.says for turn in turns) | ({Lapsed} if lapse else set())
+        made[state] = _Here({(turn.speaker, turn.says): turn.then for turn in turns}, ready, lapse)
+    _states[id(table)] = table, made
+    return made
+
+
 class Talk:
     """One side of a conversation. ``say`` and ``hear`` move it along the table or raise.
 
@@ -48,6 +75,7 @@ class Talk:
         self.table, self.side, self.id, self.peer = table, side, id, peer
         self.peer_side = table.answerer if side == table.opener else table.opener
         self.state = table.start
+        self._states = _states_of(table)
         self.transcript: list[str] = []
         self._carrier, self._clock = carrier, clock
         self._heard: deque[Message] = deque()
@@ -55,26 +83,23 @@ class Talk:
         self._sleeper: asyncio.Task[None] | None = None
 
     def _step(self, side: str, message: Message) -> None:
-        turns = self.table.turns_in(self.state)
-        for turn in turns:
-            if turn.speaker == side and type(message) is turn.says:
-                self.state = turn.then
-                self.transcript.append(f"{side}: {type(message).__name__}")
-                return
-        may = [t.says.__name__ for t in turns if t.speaker == side]
-        raise OutOfTurn(self.table.name, side, type(message).__name__, self.state, may)
+        self.state = self._after(self.state, side, message)
+        self.transcript.append(f"{side}: {type(message).__name__}")
+
+    def _after(self, state: str, side: str, message: Message) -> str:
+        then = self._states.get(state, _NOWHERE).then
+        try:
+            return then[side, type(message)]
+        except KeyError:
+            may = [word.__name__ for speaker, word in then if speaker == side]
+            raise OutOfTurn(self.table.name, side, type(message).__name__, state, may) from None
 
     def check(self, message: Message) -> None:
         """Raise OutOfTurn unless the peer may say this in the state that follows what was already received."""
         state = self.state
-        for earlier in [*self._heard, message]:
-            for turn in self.table.turns_in(state):
-                if turn.speaker == self.peer_side and type(earlier) is turn.says:
-                    state = turn.then
-                    break
-            else:
-                may = [t.says.__name__ for t in self.table.turns_in(state) if t.speaker == self.peer_side]
-                raise OutOfTurn(self.table.name, self.peer_side, type(message).__name__, state, may)
+        for earlier in self._heard:
+            state = self._after(state, self.peer_side, earlier)
+        self._after(state, self.peer_side, message)
 
     def deliver(self, message: Message) -> None:
         """A word of the peer has arrived. Raises OutOfTurn and changes nothing when it may not come now."""
@@ -112,10 +137,9 @@ class Talk:
 
         Every word that the table allows here must be named; raises Deaf otherwise.
         """
-        lapse = self.table.lapse_in(self.state)
-        may = {t.says for t in self.table.turns_in(self.state)} | ({Lapsed} if lapse else set())
-        if set(kinds) != may:
-            raise Deaf(f"{self.table.name}/{self.state}: be ready for {sorted(k.__name__ for k in may)}")
+        _, ready, lapse = self._states.get(self.state, _NOWHERE)
+        if ready != set(kinds):
+            raise Deaf(f"{self.table.name}/{self.state}: be ready for {sorted(k.__name__ for k in ready)}")
         assert lapse is not None  # Conversation.faults() lets no state wait for ever
         if not self._heard:
             await self._wait(patience(self._clock, lapse.after))

@@ -75,6 +75,11 @@ def _sampled(parent: str | None) -> bool:
     return random.random() < _ratio
 
 
+def on() -> bool:
+    """Whether this process traces at all: what goes into spans only need not be made otherwise."""
+    return _provider is not None
+
+
 def current() -> str | None:
     """The present span as a W3C traceparent; None outside of any."""
     if _provider is None:
