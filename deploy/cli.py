@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from deploy.durations import duration_s
 from deploy.topology import Topology, TopologyError, find, load
 
 app = typer.Typer(
@@ -34,7 +35,6 @@ topologies = typer.Typer(help="Topology files: check them, list those that come 
 app.add_typer(topologies, name="topology")
 
 TopologyName = Annotated[str, typer.Argument(help="A topology file, or the name of one that comes with gridparley.")]
-_DURATION_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def main() -> None:
@@ -54,6 +54,14 @@ def _mount() -> None:
         from deploy import export
 
         app.add_typer(export.app, name="contracts")
+    if wanted in ("", "order"):
+        from deploy import orders_cli
+
+        app.add_typer(orders_cli.app, name="order")
+    if wanted in ("", "trace"):
+        from deploy import trace
+
+        app.command("trace")(trace.command)
     if wanted in ("", "coverage"):
         from deploy import coverage
 
@@ -79,15 +87,6 @@ def _checked(topology: Topology) -> Topology:
     if found:
         raise _fail("\n".join(found), 2)
     return topology
-
-
-def duration_s(text: str) -> float:
-    """``90``, ``90s``, ``20m``, ``1.5h`` in seconds. Raises ValueError."""
-    unit = _DURATION_UNITS.get(text[-1:])
-    seconds = float(text[:-1]) * unit if unit is not None else float(text)
-    if not seconds > 0:
-        raise ValueError(f"{text!r} is not above zero")
-    return seconds
 
 
 @app.command()

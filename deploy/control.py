@@ -78,11 +78,12 @@ def announce(folder: Path, path: Path) -> None:
 
 def withdraw(path: Path) -> None:
     """Unless another run has taken its place."""
-    if HERE.exists() and path == Path(_current().socket):
+    if HERE.exists() and path == Path(current().socket):
         HERE.unlink()
 
 
-def _current(here: Path = HERE) -> Current:
+def current(here: Path = HERE) -> Current:
+    """The run that goes on in this folder. Raises NoRunHere."""
     try:
         return msgspec.json.decode(here.read_bytes(), type=Current)
     except (OSError, msgspec.MsgspecError):
@@ -91,11 +92,11 @@ def _current(here: Path = HERE) -> Current:
 
 def send(command: Command, here: Path = HERE) -> Answer:
     """Give a command to the run that ``here`` names. Raises NoRunHere."""
-    current = _current(here)
+    run = current(here)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(ANSWER_WALL_S)
         try:
-            line.connect(current.socket)
+            line.connect(run.socket)
         except OSError:
             raise NoRunHere(here.parent) from None
         line.sendall(msgspec.json.encode(command) + b"\n")

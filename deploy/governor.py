@@ -19,8 +19,8 @@ _BRAKE = 0.4
 class Governor:
     """Pure: lags in, speed out. Called once a wall second.
 
-    A run starts slowly and warms up while nobody is late. After that one stumbling process slows nobody, a few late ones
-    slow the clock within four looks, and a stall of most of them at once.
+    A run starts slowly and warms up while nobody is late. After that one stumbling process slows nobody, a few late
+    ones slow the clock within four looks, and a stall of most of them at once.
     """
 
     wanted: float

@@ -18,6 +18,8 @@ from contracts.system import GroupMessage
 from deploy.permissions import Permissions
 from deploy.topology import GRID, HUB
 
+OPERATOR = "operator"
+"""Name of the tool that ``gridparley order`` speaks as: grid.ops.operator."""
 _S = 1_000_000_000  # JetStream counts nanoseconds
 _DAY_S = 86_400
 DEDUP_S = 600
@@ -126,15 +128,21 @@ def consumers(permissions: Permissions, server: str) -> list[tuple[str, dict[str
     here = GRID if server == HUB else server
     there = {stream["name"] for stream in streams(permissions, server)}
     made = []
-    if server == HUB:  # the recorder's: everything that is stored, once
+    if server == HUB:  # the recorder's: everything that is stored, once; who orders hears the answers alone
         tools = [
             address for address in permissions.topology.entries if address.role == OPS.name and address.site == here
         ]
         made += [
             (stream, _consumer(store.consumer_name(address), [">"]))
             for address in tools
+            if address.name != OPERATOR
             for stream in (store.TALKS, store.GROUPS, store.RECORDS)
             if stream in there
+        ]
+        made += [
+            (store.TALKS, _consumer(store.consumer_name(address), [f"to.{address}.>"]))
+            for address in tools
+            if address.name == OPERATOR and store.TALKS in there
         ]
     for address in permissions.agents():
         name = store.consumer_name(address)

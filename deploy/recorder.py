@@ -18,7 +18,7 @@ from bus.transport import NotStored
 from contracts.kit import Message, vocabulary
 from contracts.metering import GcpReading
 from contracts.power_limit import Heartbeat
-from deploy.records import Event, Writer
+from deploy.records import LINK_DOWN, LINK_UP, Event, Writer
 from deploy.run_facts import RunFacts
 from deploy.view import View
 
@@ -42,6 +42,8 @@ class Recorder:
         self._seen: dict[tuple[str, str], None] = {}
         self._words = vocabulary()
         self._writer: Writer | None = None
+        self.records = anyio.Event()
+        """Set when it hears and writes."""
 
     async def run(self, stop: anyio.Event) -> None:
         """Record until ``stop`` is set; what was heard by then is on disk. Raises BusUnavailable."""
@@ -53,6 +55,7 @@ class Recorder:
             for subject in SUBJECTS:
                 await connection.subscribe(subject, self._receive)
             await connection.barrier()
+            self.records.set()
             async with anyio.create_task_group() as group:
                 connection.on_reconnect = lambda: group.start_soon(self._catch_up)
                 group.start_soon(self._read)
@@ -100,6 +103,15 @@ class Recorder:
             self.hear(subject, payload)
         if self._writer is not None:
             self._writer.flush()
+
+    def link(self, site: str, up: bool) -> None:
+        """The hub has seen a site's link come or go."""
+        now = self._bus.clock.now()
+        event = Event(at=now, heard=now, word=LINK_UP if up else LINK_DOWN, sender=f"{site}.link")
+        if self._writer is not None:
+            self._writer.event(event)
+            self._writer.flush()
+        self.view.link(event, site, up)
 
     def hear(self, subject: str, payload: bytes) -> None:
         """One word as it passed the hub. What cannot be read is an event too."""

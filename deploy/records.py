@@ -17,6 +17,8 @@ from contracts.kit import Message, vocabulary
 from contracts.metering import GcpReading
 
 MEASUREMENTS, EVENTS = "measurements.csv", "events.jsonl"
+LINK_UP, LINK_DOWN = "link_up", "link_down"
+"""Events that no agent said: the hub sees a site's link come or go. ``sender`` is ``<site>.link``."""
 _PHASED = ("power_by_phase_w", "current_by_phase_a", "voltage_by_phase_v")
 _PLAIN = ("power_w", "reactive_power_var", "frequency_hz", "import_wh", "export_wh")
 COLUMNS = (

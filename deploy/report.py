@@ -237,7 +237,7 @@ class _Lag(msgspec.Struct):
 
 
 def _messages(ending: RunEnd | None, events: Sequence[records.Event], readings: int) -> Messages:
-    words = Counter(event.word for event in events)
+    words = Counter(event.word for event in events if event.word not in (records.LINK_UP, records.LINK_DOWN))
     heard_dead = words.get("dead_letter", 0)
     letters = dict(ending.dead_letters) if ending and ending.dead_letters else {"grid": heard_dead}
     # A reading is an event too where it could not be written as a row.

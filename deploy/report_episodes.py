@@ -9,10 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from contracts.grid_state import GridState, Phase
-from contracts.power_limit import Direction, LimitAccepted, LimitRefused, LimitState, SetLimit
-from deploy.records import Event
+from contracts.power_limit import (
+    HEARTBEAT_MISSING_S,
+    Direction,
+    LimitAccepted,
+    LimitRefused,
+    LimitState,
+    SetLimit,
+)
+from deploy.records import LINK_DOWN, LINK_UP, Event
 from deploy.view import LATE_S, LINK_QUIET_S
 
+Outage = tuple[float, float | None]
+"""From when until when; None while it lasts."""
 _BOTH: tuple[Direction, Direction] = ("consumption", "production")
 
 
@@ -48,7 +57,10 @@ class LimitEpisode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailsafeEpisode(msgspec.Struct, frozen=True, kw_only=True):
-    """A site on its own. Without ``link_lost`` its words kept coming: the guard was silent, not the link cut.
+    """A site on its own. Without ``link_lost`` the link was up: the guard was silent.
+
+    ``link_lost`` and ``link_back`` are the instants at which the hub saw the link go and come; in records without them,
+    when something of the site was last heard before and first heard after.
 
     ``back_to_limit_s`` is from the link's return to the first limit that the site accepted.
     """
@@ -91,8 +103,11 @@ def episodes(events: Sequence[Event], arrivals: Mapping[str, Iterable[float]], e
     orders = _orders(events)
     states = _states(events)
     limits = [episode for site in sorted(states) for episode in _limits(site, states[site], end)]
+    outages = _outages(events)
     failsafe = [
-        episode for site in sorted(states) for episode in _failsafe(site, states[site], live.get(site, []), orders, end)
+        episode
+        for site in sorted(states)
+        for episode in _failsafe(site, states[site], live.get(site, []), outages.get(site), orders, end)
     ]
     return Episodes(
         orders=tuple(orders),
@@ -109,7 +124,7 @@ def arrivals(events: Iterable[Event], readings: Iterable[tuple[str, float]]) -> 
         heard.setdefault(site, []).append(at)
     for event in events:
         site = event.sender.partition(".")[0]
-        if site != "grid" and event.heard - event.at <= LATE_S:
+        if site != "grid" and event.word not in (LINK_UP, LINK_DOWN) and event.heard - event.at <= LATE_S:
             heard.setdefault(site, []).append(event.heard)
     return heard
 
@@ -196,14 +211,19 @@ def _limits(site: str, states: list[tuple[float, LimitState]], end: float) -> li
 
 
 def _failsafe(
-    site: str, states: list[tuple[float, LimitState]], live: list[float], orders: list[Order], end: float
+    site: str,
+    states: list[tuple[float, LimitState]],
+    live: list[float],
+    outages: list[Outage] | None,
+    orders: list[Order],
+    end: float,
 ) -> list[FailsafeEpisode]:
     found = []
     for n, (at, state) in enumerate(states):
         if state.state != "failsafe" or (n > 0 and states[n - 1][1].state == "failsafe"):
             continue
         left = next((when for when, later in states[n:] if later.state != "failsafe"), None)
-        lost, back = _link(live, at)
+        lost, back = _link(live, at) if outages is None else _outage(outages, at)
         accepted = None
         if back is not None:
             times = [one.answered for one in orders if one.site == site and one.outcome == "accepted" and one.active]
@@ -222,6 +242,29 @@ def _failsafe(
             )
         )
     return found
+
+
+def _outages(events: Iterable[Event]) -> dict[str, list[Outage]]:
+    """Per site that the hub was asked about, when its link was down."""
+    found: dict[str, list[Outage]] = {}
+    for event in events:
+        if event.word not in (LINK_UP, LINK_DOWN):
+            continue
+        of_site = found.setdefault(event.site, [])
+        is_open = bool(of_site) and of_site[-1][1] is None
+        if event.word == LINK_DOWN and not is_open:
+            of_site.append((event.at, None))
+        elif event.word == LINK_UP and is_open:
+            of_site[-1] = (of_site[-1][0], event.at)
+    return found
+
+
+def _outage(outages: list[Outage], start: float) -> tuple[float | None, float | None]:
+    """The last outage that a failsafe at ``start`` can come from: heartbeats need a moment after the link is back."""
+    for lost, back in reversed(outages):
+        if lost <= start and (back is None or back >= start - HEARTBEAT_MISSING_S):
+            return lost, back
+    return None, None
 
 
 def _link(live: list[float], start: float) -> tuple[float | None, float | None]:

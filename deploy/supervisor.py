@@ -30,6 +30,7 @@ from deploy.servers import ServerFailed, Servers
 from deploy.settings import gateways
 from deploy.topology import GRID, HUB, LINK_ACTIONS, Disturbance, Topology
 from deploy.topology_faults import server_or_address
+from deploy.watch import Watch
 from deploy.world_spec import event, has_world, world_spec
 
 log = logging.getLogger("gridparley.run")
@@ -85,15 +86,19 @@ class Supervisor:
     async def _live(self) -> None:
         self.offspring.on_exit = self._exited
         await self.offspring.open()
-        commands = await control.serve(self._sockets / "control", self.do)
-        control.announce(self.files.folder, self._sockets / "control")
         ended = anyio.Event()
         recorder = Recorder(
             self.servers.bus(self._tool("recorder"), self.clock), self.files.folder / RECORDS, self._facts()
         )
+        self.watch = Watch(self.servers, recorder.link)
+        commands = await control.serve(self._sockets / "control", self.do)
+        control.announce(self.files.folder, self._sockets / "control")
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(recorder.run, ended)
+                await recorder.records.wait()
+                for server in self.topology.servers:
+                    group.start_soon(self.watch.watch, server)
                 for server in self.topology.servers:
                     group.start_soon(self._keep_server, server)
                 if await self._unless_stopped(self._start_all):
@@ -262,6 +267,7 @@ class Supervisor:
     async def _keep_server(self, server: str) -> None:
         while True:
             code = await self.servers.wait(server)
+            self.watch.gone(server)
             log.warning("the server %s ended (code %s) and is started again", server, code)
             await anyio.sleep(RESTART_SERVER_WALL_S)
             try:
@@ -330,6 +336,7 @@ class Supervisor:
 
     def status(self) -> dict[str, object]:
         """The run in a few values, for ``gridparley status``."""
+        connected = {str(address) for address in self.watch.agents}
         return {
             "folder": str(self.files.folder),
             "topology": self.topology.name,
@@ -340,6 +347,8 @@ class Supervisor:
             "ready": len(self.offspring.ready),
             "waiting_for": [name for name in self.names if name not in self.offspring.ready],
             "restarts": dict(self.offspring.restarts + self.restarted_servers),
+            "links": {site: "up" if up else "down" for site, up in self.watch.links.items()},
+            "not_connected": [name for name in self.names if name != WORLD and name not in connected],
             "links_cut": [site for site in self.topology.sites if self.servers.links.is_cut(site)],
             "processes": dict(self.offspring.pids),
             "servers": {server: self.servers.url_of(server) for server in self.topology.servers},

@@ -15,7 +15,8 @@ from deploy.run_facts import RunFacts, SiteFacts
 from deploy.wording import in_plain_words
 
 LINK_QUIET_S = 60.0
-"""A site that said nothing for so long counts as unreachable: its meter reports every 10 s (NG-04)."""
+"""A site that said nothing for so long counts as unreachable where the hub was not asked: its meter reports every
+10 s (NG-04)."""
 LATE_S = 30.0
 """What is heard this much after it was said was kept back somewhere, and the line says so."""
 LINES = 200
@@ -43,6 +44,8 @@ class SiteView:
     """What the grid side knows of one home. Limits are signed and None where none is in force."""
 
     facts: SiteFacts
+    link: bool | None = None
+    """As the hub sees it; None while nobody has asked the hub."""
     heard: float | None = None
     reading: GcpReading | None = None
     constraints: Constraints | None = None
@@ -54,6 +57,8 @@ class SiteView:
     devices: set[str] = field(default_factory=set)
 
     def linked(self, now: float) -> bool:
+        if self.link is not None:
+            return self.link
         return self.heard is not None and now - self.heard <= LINK_QUIET_S
 
     @property
@@ -113,6 +118,16 @@ class View:
             text += f" ({event.heard - event.at:.0f} s ago)"
         kind = f"{event.sender} {message.direction} {message.active}" if isinstance(message, SetLimit) else ""
         return self._tell(event, text, _tone(message), kind)
+
+    def link(self, event: Event, site: str, up: bool) -> Line | None:
+        """The hub has seen a site's link come or go; the line that tells of it, None for what it finds at first."""
+        view = self._site(site)
+        first, view.link = view.link is None, up
+        if first and up:
+            return None
+        if up:
+            return self._tell(event, f"the link of {site} is back", "good")
+        return self._tell(event, f"{site} has lost its link to the grid side", "bad")
 
     def _tell(self, event: Event, text: str, tone: Tone, kind: str = "") -> Line:
         # What others wrote must not move the operator's cursor.

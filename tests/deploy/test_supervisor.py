@@ -28,6 +28,7 @@ agents = [
   { role = "hes", name = "main" },
   { role = "meter", name = "substation", device = "eastron_sdm630", unit = 1 },
   { role = "ops", name = "recorder" },
+  { role = "ops", name = "operator" },
 ]
 [[site]]
 name = "h07"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from deploy import topology as form
-from deploy.cli import duration_s
+from deploy.durations import duration_s
 from deploy.topology import Topology, TopologyError, load
 from deploy.topology_faults import faults
 from deploy.world_spec import world_spec
