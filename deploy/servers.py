@@ -166,6 +166,15 @@ class Servers(Doors):
         finally:
             await connection.close()
 
+    async def linked_sites(self) -> set[str]:
+        """The sites whose leaves are signed in at the hub now."""
+        connection = self.connection(HUB, f"{HUB}.sys", "_R.sys")
+        await connection.open()
+        try:
+            return await _leaves(connection)
+        finally:
+            await connection.close()
+
     async def cut(self, site: str) -> None:
         """Cut the link between a site and the hub; the home goes on inside."""
         await self.links.cut(site)
