@@ -101,8 +101,9 @@ def up(
 ) -> None:
     """Bring a whole street up, watch it, and write its report.
 
-    Starts NATS servers, the simulated world and every agent as a process of its own. Ctrl-C stops in order (the report
-    is still written), a second Ctrl-C at once.
+    Starts NATS servers, the simulated world and every agent as a process of its own. Ctrl-C and SIGTERM stop in order:
+    the report is still written, the exit code is 0. A second one kills everything at once (130 in a shell, no report;
+    `gridparley report` makes it). 1: the run failed; 2: it cannot run as asked.
 
     Examples:
 
@@ -171,7 +172,8 @@ def _up(topology: Topology, folder: Path, headless: bool) -> int:
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
                 signal.raise_signal(signal.SIGINT)
-            typer.echo("stopping; once more to kill")
+            typer.echo("stopping in order; once more to kill")
+            logging.getLogger("gridparley.run").info("stopping in order")
             supervisor.stop.set()
 
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -316,8 +318,20 @@ def agent(
     nats: Annotated[str, typer.Option(help="URL of the server it connects to.")] = "nats://127.0.0.1:4222",
     keys: Annotated[Path, typer.Option(help="Folder that `gridparley keys` filled.")] = Path("nats"),
     clock: Annotated[Path | None, typer.Option(help="Clock file of a run; default: real time.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(envvar="GRIDPARLEY_DATA", help="Folder for its files, e.g. the head-end's database.")
+    ] = None,
+    health: Annotated[
+        int, typer.Option(envvar="GRIDPARLEY_HEALTH", help="Port that answers GET /healthz; 0: none.")
+    ] = 0,
+    health_host: Annotated[
+        str, typer.Option(envvar="GRIDPARLEY_HEALTH_HOST", help="Where that port listens; 0.0.0.0 in a container.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Run one agent in this process, as a container does. It ends in order on SIGTERM.
+    """Run one agent in this process, as a container does.
+
+    It ends in order on SIGTERM, within 5 s. `GET /healthz` gives 200 while it is connected and ready, 503 with the
+    cause otherwise. Spans go to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` names.
 
     Example:
 
@@ -340,9 +354,13 @@ def agent(
     doors = Doors(made, keys, url=nats)
     time = SharedClock(clock) if clock else WallClock()
     ready = logging.getLogger("gridparley").info
-    raise typer.Exit(
-        live(address, lambda: run_one(doors, who, time, gateways(made), None, lambda: ready("%s is ready", address)))
-    )
+    door = (health_host, health) if health else None
+
+    async def life() -> None:
+        say = lambda: ready("%s is ready", address)  # noqa: E731
+        await run_one(doors, who, time, gateways(made), say, data=data, health=door)
+
+    raise typer.Exit(live(address, life))
 
 
 @app.command()

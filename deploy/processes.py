@@ -31,6 +31,7 @@ from bus.envelope import decoder
 from bus.transport import BusUnavailable, NotStored
 from contracts.kit import vocabulary
 from deploy.doors import Doors, die_with_parent
+from deploy.health import serve_health
 from deploy.roster import UnknownRole
 from deploy.settings import settings_of
 from deploy.topology import Topology
@@ -93,6 +94,7 @@ class Files:
         self.clock = folder / "clock"
         self.logs = folder / "logs"
         self.spans = folder / "spans"
+        self.data = folder / "data"
         self.plan = folder / "nats" / "plan.json"
 
     def log(self, name: str) -> Path:
@@ -155,20 +157,56 @@ async def run_one(
     address: Address,
     clock: Any,
     gateways: dict[str, tuple[str, int]],
-    spans: Path | None,
     ready: Callable[[], None],
+    *,
+    spans: Path | None = None,
+    data: Path | None = None,
+    health: tuple[str, int] | None = None,
 ) -> None:
-    """One agent's life in this process, until SIGTERM."""
+    """One agent's life in this process, until SIGTERM.
+
+    spans    folder for its spans, where no collector is named
+    data     folder for what it keeps in files of its own; None: such agents remember nothing
+    health   host and port where it tells whether it is well
+    """
     agent = doors.agent_of(address.role)
     if agent is None:
         raise UnknownRole(address.role)
-    settings = settings_of(doors.topology, address, agent, gateways)
+    settings = settings_of(doors.topology, address, agent, gateways, data)
     tracing.start(address.role, str(address), folder=spans)
     stop = anyio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    bus = doors.bus(address, clock)
+    is_ready = False
+
+    def now_ready() -> None:
+        nonlocal is_ready
+        is_ready = True
+        ready()
+
+    def ailment() -> str | None:
+        if stop.is_set():
+            return "stopping"
+        if not bus.connection.connected:
+            return f"not connected to {bus.connection.url}"
+        return None if is_ready else "not ready: it does not hear everything yet"
+
+    async def give_up() -> None:
+        await stop.wait()
+        await anyio.sleep(STOP_WALL_S - 1 if is_ready else 0)
+        group.cancel_scope.cancel()
+
     try:
-        bus = doors.bus(address, clock)
-        await run_agent(agent, bus, settings, doors.permissions.peers(address), ready=ready, stop=stop)
+        async with anyio.create_task_group() as group:
+            if health is not None:
+                group.start_soon(serve_health, *health, ailment)
+            group.start_soon(give_up)
+            await run_agent(agent, bus, settings, doors.permissions.peers(address), ready=now_ready, stop=stop)
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as several:
+        if len(several.exceptions) == 1:
+            raise several.exceptions[0] from None  # what ended the agent, as it was raised
+        raise
     finally:
         tracing.stop()
 
@@ -239,7 +277,7 @@ class Nursery:
         for address in self._doors.permissions.agents():
             agent = self._doors.agent_of(address.role)
             assert agent is not None
-            settings_of(self._doors.topology, address, agent, self._plan.gateways)
+            settings_of(self._doors.topology, address, agent, self._plan.gateways, self._files.data)
         for kind in vocabulary().values():
             decoder(kind)
         Resource.create({})
@@ -306,7 +344,15 @@ class Nursery:
                 address = Address.parse(name)
                 code = live(
                     name,
-                    lambda: run_one(self._doors, address, clock, self._plan.gateways, self._files.spans, ready),
+                    lambda: run_one(
+                        self._doors,
+                        address,
+                        clock,
+                        self._plan.gateways,
+                        ready,
+                        spans=self._files.spans,
+                        data=self._files.data,
+                    ),
                 )
         finally:
             logging.shutdown()

@@ -1,6 +1,7 @@
 """An agent's settings: what the topology knows of its place, then the role's defaults, then its own."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -35,10 +36,12 @@ def gateways(topology: Topology) -> dict[str, tuple[str, int]]:
     return found
 
 
-def facts_of(topology: Topology, address: Address, where: Gateways) -> dict[str, Any]:
-    """What the topology itself knows, by the names that settings use for it."""
+def facts_of(topology: Topology, address: Address, where: Gateways, data: Path | None = None) -> dict[str, Any]:
+    """What the topology itself knows, by the names that settings use for it. ``data``: folder of agents' files."""
     entry = topology.entries[address]
     known: dict[str, Any] = {"area": topology.grid.area, "transformer_va": topology.grid.transformer_va}
+    if data is not None:
+        known["database"] = str(data / f"{address}.sqlite")
     site = topology.sites.get(address.site)
     if site is not None:
         for name in ("contract_consumption_w", "contract_production_w", "fuse_a"):
@@ -56,10 +59,12 @@ def facts_of(topology: Topology, address: Address, where: Gateways) -> dict[str,
     return known
 
 
-def settings_of(topology: Topology, address: Address, agent: Agent, where: Gateways) -> Settings:
+def settings_of(
+    topology: Topology, address: Address, agent: Agent, where: Gateways, data: Path | None = None
+) -> Settings:
     """Raises BadSettings."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(agent.settings)}
-    chosen = {name: value for name, value in facts_of(topology, address, where).items() if name in fields}
+    chosen = {name: value for name, value in facts_of(topology, address, where, data).items() if name in fields}
     chosen |= topology.defaults.get(address.role, {})
     chosen |= topology.entries[address].settings
     try:

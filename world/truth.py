@@ -61,9 +61,9 @@ def _drop_half_row(path: Path) -> None:
 
 
 def read_truth(path: Path) -> Truth:
-    """A truth log from its file; a row that a killed world left unfinished is left out."""
+    """A truth log from its file; a row that a killed world left unfinished is left out, also the first."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
-        columns = tuple(next(reader))
+        columns = tuple(next(reader, ()))
         rows = [tuple(float(cell) if cell else None for cell in row) for row in reader if len(row) == len(columns)]
     return Truth(columns, tuple(rows))

@@ -76,6 +76,10 @@ class Story:
         self.events.append(event)
         return event
 
+    def note(self, at: float, word: str, sender: str) -> None:
+        """Something that no agent said."""
+        self.events.append(Event(at=T0 + at, heard=T0 + at, word=word, sender=sender))
+
     def limit(
         self, at: float, site: str, limit_w: float | None, answered: float | None = None, refuse: str = "", **more: Any
     ) -> None:

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,7 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
 
@@ -94,6 +97,13 @@ class Run:
         self.process.send_signal(signal.SIGINT)
         out = self.process.communicate(timeout=WAIT_S)[0]
         return self.process.returncode, out
+
+
+def eventually(there: Callable[[], object]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -159,6 +169,58 @@ def test_a_link_is_cut_and_mended_by_command_and_mistakes_are_answered(run: Run)
     assert run.tell("blackout").returncode == 0
     assert run.tell("restore").returncode == 0
     assert run.end()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_in_order_with_its_report(run: Run, number: signal.Signals) -> None:
+    run.runs()
+    os.killpg(run.process.pid, number)  # as a terminal and `timeout` do: everybody of the group gets it
+    out = run.process.communicate(timeout=WAIT_S)[0]
+    assert run.process.returncode == 0, out
+    assert json.loads((run.out / "end.json").read_text())["restarts"] == {}
+    assert (run.out / "report" / "summary.json").exists()
+    assert "is started again" not in out
+    assert "Traceback" not in out + (run.out / "run.log").read_text()
+    assert run.status() == {}
+
+
+def test_a_second_ctrl_c_ends_everything_at_once(run: Run) -> None:
+    pids = [*run.runs()["processes"].values()]
+    os.kill(pids[-1], signal.SIGSTOP)  # who does not stop in order is what the second one is for
+    run.process.send_signal(signal.SIGINT)
+    eventually(lambda: "stopping in order" in (run.out / "run.log").read_text())
+    run.process.send_signal(signal.SIGINT)
+    run.process.communicate(timeout=WAIT_S)
+    assert run.process.returncode == -signal.SIGINT
+    assert not (run.out / "end.json").exists()
+    eventually(lambda: not [pid for pid in pids if alive(pid)] + servers_of(run.out))
+    assert run.tell("report", str(run.out)).returncode == 0
+
+
+def test_a_head_end_that_is_killed_still_has_every_load_curve_of_the_run(run: Run) -> None:
+    database = run.out / "data" / "grid.hes.main.sqlite"
+    run.runs()
+    assert run.tell("kill", "grid.hes.main").returncode == 0
+    run.until(lambda status: status["restarts"].get("grid.hes.main") and not status["waiting_for"])
+    before = blocks(database)
+    eventually(lambda: len(blocks(database)) >= len(before) + 2)
+    assert run.tell("kill", "grid.hes.main").returncode == 0
+    run.until(lambda status: status["restarts"].get("grid.hes.main") == 2 and not status["waiting_for"])
+    eventually(lambda: len(blocks(database)) >= len(before) + 4)
+    assert run.end()[0] == 0
+    kept = blocks(database)
+    for meter in {meter for meter, _ in kept}:
+        sequences = [sequence for one, sequence in kept if one == meter]
+        assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+        assert sequences[0] <= 1
+    assert set(before) <= set(kept)
+
+
+def blocks(database: Path) -> list[tuple[str, int]]:
+    if not database.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as found:
+        return found.execute("SELECT meter, sequence FROM block ORDER BY meter, start, sequence").fetchall()
 
 
 def test_nothing_stays_behind_when_the_launcher_is_killed(run: Run) -> None:

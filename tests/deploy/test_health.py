@@ -1,0 +1,88 @@
+"""An agent as a container runs it: it tells whether it is well, and ends in order when told to."""
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from deploy.servers import Servers
+from deploy.topology import load
+from tests.deploy.test_supervisor import MINI
+
+pytestmark = pytest.mark.anyio
+WAIT_S = 30.0
+
+
+def ask(port: int, path: str = "/healthz") -> tuple[int, str]:
+    """(status, body); (0, "") where nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as problem:
+        with problem:
+            return problem.code, problem.read().decode()
+    except OSError:
+        return 0, ""
+
+
+async def until(port: int, status: int) -> str:
+    with anyio.fail_after(WAIT_S):
+        while True:
+            found, body = await anyio.to_thread.run_sync(ask, port)
+            if found == status:
+                return body
+            await anyio.sleep(0.05)
+
+
+def started(here: Path, servers: Servers, port: int) -> "subprocess.Popen[str]":
+    options = {"topology": here / "mini.toml", "nats": servers.url_of("hub"), "keys": servers.folder}
+    options |= {"data": here / "data", "health": port}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return subprocess.Popen(
+        [sys.executable, "-m", "deploy.cli", "agent", "grid.hes.main", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+async def test_an_agent_is_well_while_it_is_connected_and_says_what_ails_it_else(tmp_path: Path) -> None:
+    (tmp_path / "mini.toml").write_text(MINI)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as free:
+        port = free.extra(anyio.abc.SocketAttribute.local_port)
+    async with Servers(load(tmp_path / "mini.toml"), tmp_path / "nats") as servers:
+        agent = started(tmp_path, servers, port)
+        try:
+            assert await until(port, 200) == "well\n"
+            assert await anyio.to_thread.run_sync(ask, port, "/else") == (404, "ask for GET /healthz\n")
+            assert (tmp_path / "data" / "grid.hes.main.sqlite").exists()
+            await servers.kill("hub")
+            assert "not connected to" in await until(port, 503)
+            await servers.start("hub")
+            await until(port, 200)
+            agent.terminate()
+            assert await anyio.to_thread.run_sync(agent.wait, 5) == 0
+        finally:
+            agent.kill()
+            agent.communicate()
+
+
+async def test_an_agent_that_finds_no_server_is_not_ready_and_still_ends_when_told_to(tmp_path: Path) -> None:
+    (tmp_path / "mini.toml").write_text(MINI)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as free:
+        port = free.extra(anyio.abc.SocketAttribute.local_port)
+    async with Servers(load(tmp_path / "mini.toml"), tmp_path / "nats") as servers:
+        await servers.kill("hub")
+        agent = started(tmp_path, servers, port)
+        try:
+            assert "not connected to" in await until(port, 503)
+            agent.terminate()
+            assert await anyio.to_thread.run_sync(agent.wait, 5) == 0
+        finally:
+            agent.kill()
+            agent.communicate()
