@@ -59,19 +59,21 @@ class RequestHelp:
             return
         text = f"The transformer is filling up by {direction}; help is asked for before limits are needed."
         reason = Reason(code="yellow", text=text, binding="transformer", inputs={"wanted_w": change_w})
-        ask = AskAdjustment(
-            area=self.settings.area,
-            change_w=change_w / len(asked),
-            within_s=self.settings.help_within_s,
-            until=instant(now + self.settings.help_for_s),
-            reason=reason,
-        )
         agreed: dict[str, float] = {}
         with tracing.span(
             "request help", {"gridparley.sites": len(asked), "gridparley.use_cases": "limits.grid-state"}
         ):
             async with anyio.create_task_group() as group:
-                for name, cem in asked.items():
+                for place, (name, cem) in enumerate(asked.items()):
+                    # Homes that were let go all at once would come back all at once (IEC-JWG30xx-GRID, load pickup).
+                    spread_s = self.settings.help_spread_share * self.settings.help_for_s * place / len(asked)
+                    ask = AskAdjustment(
+                        area=self.settings.area,
+                        change_w=change_w / len(asked),
+                        within_s=self.settings.help_within_s,
+                        until=instant(now + self.settings.help_for_s + spread_s),
+                        reason=reason,
+                    )
                     group.start_soon(self._ask, name, cem, ask, agreed)
         self.agreed_w = sum(agreed.values())
         if agreed:

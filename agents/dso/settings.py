@@ -87,6 +87,8 @@ class DsoSettings(Settings, frozen=True, kw_only=True):
     help_every_s: float = 900.0
     help_within_s: float = 300.0
     help_for_s: float = 1800.0
+    help_spread_share: float = 0.5
+    """The homes are let go one after the other over this share of ``help_for_s``."""
     report_after_s: float = 60.0
     """So long after an action the meters are asked whether it worked."""
     routes: dict[str, str] = msgspec.field(default_factory=dict)
