@@ -299,6 +299,13 @@ def test_a_stall_of_most_processes_brakes_the_clock_at_once() -> None:
     assert governor.speed == 24.0
 
 
+def test_a_world_that_falls_behind_slows_the_clock_alone() -> None:
+    governor = warm(60.0)
+    for _ in range(4):
+        governor.look([8.0] + [0.1] * 59)
+    assert governor.speed == 45.0
+
+
 def test_one_process_that_stumbles_once_does_not_slow_the_clock() -> None:
     governor = warm(60.0)
     for lags in ([0.1] * 60, [9.0, *[0.1] * 59], [0.1] * 60, [0.1] * 60, [0.1] * 60):
