@@ -17,6 +17,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+EXPORT_WALL_S = 2.0
+"""So long a collector that is away is waited for; an agent that is told to stop has 5 s in all."""
 _provider: TracerProvider | None = None
 _ratio = 1.0
 Attributes = dict[str, str | int | float | bool]
@@ -49,7 +51,7 @@ def start(role: str, instance: str, *, folder: Path | None = None, ratio: float 
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        exporter = OTLPSpanExporter()
+        exporter = OTLPSpanExporter(timeout=EXPORT_WALL_S)
     elif folder is not None:
         exporter = FileExporter(folder / f"{instance}.jsonl")
     else:
