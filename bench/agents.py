@@ -1,13 +1,13 @@
 """A server with streams and agents on it, for as long as a benchmark runs."""
 
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 
-from bench.broker import Broker
+from bench.broker import CONSUMED, Broker
 from bus.address import Address
 from bus.bus import Bus
 from bus.clock import WallClock
@@ -19,12 +19,14 @@ EVSE = Address.parse("h07.evse.1")
 
 
 @asynccontextmanager
-async def broker(*agents: Address, words: tuple[type[Message], ...] = ()) -> AsyncIterator[Broker]:
+async def broker(
+    *agents: Address, words: tuple[type[Message], ...] = (), consumed: Container[str] = CONSUMED
+) -> AsyncIterator[Broker]:
     with tempfile.TemporaryDirectory() as folder:
         made = Broker(Path(folder))
         made.start()
         try:
-            await made.provision(*agents, words=words)
+            await made.provision(*agents, words=words, consumed=consumed)
             yield made
         finally:
             made.stop()
