@@ -98,6 +98,9 @@ def up(
     seed: Annotated[int | None, typer.Option(help="Of weather and behaviour; the same seed is the same world.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<topology>-<time>.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Plain log lines, also in a terminal.")] = False,
+    nats: Annotated[
+        Path | None, typer.Option(help="Use the hub that runs with this folder of `gridparley config`; it is emptied.")
+    ] = None,
 ) -> None:
     """Bring a whole street up, watch it, and write its report.
 
@@ -119,7 +122,9 @@ def up(
     if (folder / "run.json").exists():
         raise _fail(f"{folder} already holds a run: choose another folder with --out", 2)
     shutil.copyfile(find(topology), folder / "topology.toml")
-    raise typer.Exit(_up(made, folder, headless))
+    if nats is not None and not (nats / "hub.conf").exists():
+        raise _fail(f"{nats} holds no hub.conf: make it with `gridparley config {topology} {nats}`", 2)
+    raise typer.Exit(_up(made, folder, headless, nats))
 
 
 def _with(topology: Topology, speed: float | None, for_: str, until: str, seed: int | None) -> Topology:
@@ -151,7 +156,7 @@ def _instant(text: str, start: datetime) -> datetime:
     return instant if instant > start else instant + timedelta(days=1)
 
 
-def _up(topology: Topology, folder: Path, headless: bool) -> int:
+def _up(topology: Topology, folder: Path, headless: bool, nats: Path | None) -> int:
     import uvloop
 
     from bus.transport import BusUnavailable
@@ -165,7 +170,7 @@ def _up(topology: Topology, folder: Path, headless: bool) -> int:
     typer.echo(f"{topology.title or topology.name}\nrun folder: {folder}")
 
     async def run() -> None:
-        supervisor = Supervisor(topology, folder, Options(headless=headless, say=typer.echo))
+        supervisor = Supervisor(topology, folder, Options(headless=headless, nats=nats, say=typer.echo))
 
         def stop() -> None:
             if supervisor.stop.is_set():
@@ -388,6 +393,30 @@ def keys(
     for site in made.sites:
         certificates.client(f"{site}.link")
     typer.echo(f"certificates in {out / 'tls'}; everybody at the grid side needs ca.pem, a site's server also its own")
+
+
+@app.command()
+def config(
+    topology: TopologyName,
+    folder: Annotated[Path, typer.Argument(help="Where to; what is there already of keys and ports is kept.")],
+) -> None:
+    """Write a topology's NATS configurations: keys, certificates, the hub's file and each site's.
+
+    They hold secrets: mode 0600. All servers are on this machine; ports are free ones, kept in `ports.json`.
+
+    Examples:
+
+        gridparley config street nats
+
+        nats-server --config nats/hub.conf
+
+        gridparley up street --nats nats
+    """
+    from deploy.servers import Servers
+
+    servers = Servers(_checked(_load(topology)), folder.resolve())
+    for server, path in servers.configure().items():
+        typer.echo(f"{servers.url_of(server)}  {path}")
 
 
 @topologies.command("check")

@@ -52,6 +52,12 @@ async def provision(permissions: Permissions, server: str, url: str, admin: KeyP
         await connection.close()
 
 
+async def empty(permissions: Permissions, server: str, connection: Connection) -> None:
+    """Forget what was said and kept in earlier runs, whose clock went over the same day. Raises NotProvisioned."""
+    for stream in streams(permissions, server):
+        await _ask(connection, server, f"STREAM.PURGE.{stream['name']}", {})
+
+
 async def _make_stream(connection: Connection, server: str, stream: dict[str, Any]) -> None:
     try:
         await _ask(connection, server, f"STREAM.CREATE.{stream['name']}", stream)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +18,7 @@ from deploy.certificates import Certificates
 from deploy.doors import Doors, die_with_parent
 from deploy.links import Links
 from deploy.nats_config import HOST, Ports, write_configs
-from deploy.provision import provision
+from deploy.provision import empty, provision
 from deploy.topology import HUB, Topology
 
 START_WALL_S = 15.0
@@ -49,27 +49,47 @@ class Servers(Doors):
 
     ``folder`` keeps keys, configurations, stores, logs and ports: a second run in it finds everything again.
     ``agent_of`` gives the agent that plays a role (default: the roster), from which rights and streams are derived.
+    ``hub_runs``: somebody has started the hub with this folder's ``hub.conf``; it is emptied, used, and left running.
     """
 
-    def __init__(self, topology: Topology, folder: Path, agent_of: Callable[[str], Agent | None] | None = None) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        folder: Path,
+        agent_of: Callable[[str], Agent | None] | None = None,
+        *,
+        hub_runs: bool = False,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.ports = _ports(topology.servers, folder / "ports.json")
         super().__init__(topology, folder, agent_of)
-        self.folder = folder
+        self.folder, self.hub_runs = folder, hub_runs
         self.links = Links(
             {site: self.ports[site].link for site in topology.servers if site != HUB}, self.ports[HUB].leaves
         )
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._configs: dict[str, Path] = {}
 
-    async def __aenter__(self) -> Self:
+    def configure(self) -> Mapping[str, Path]:
+        """Write keys, certificates and every server's configuration; server -> its file."""
         self._configs = write_configs(
             self.permissions, self.key_ring, Certificates(self.authority.parent), self.folder, self.ports
         )
+        return self._configs
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The servers that are started here."""
+        return tuple(server for server in self.topology.servers if server != HUB or not self.hub_runs)
+
+    async def __aenter__(self) -> Self:
+        self.configure()
         try:
+            if self.hub_runs:
+                await self._take_hub()
             await self.links.start()
             async with asyncio.TaskGroup() as group:
-                for server in self.topology.servers:
+                for server in self.own:
                     group.create_task(self._start_and_provision(server))
             await self.linked()
         except BaseException:
@@ -82,9 +102,26 @@ class Servers(Doors):
 
     async def _start_and_provision(self, server: str) -> None:
         await self.start(server)
+        await self._provision(server)
+
+    async def _provision(self, server: str) -> None:
         await provision(
             self.permissions, server, self.url_of(server), self.key_ring(f"{server}.admin"), self.ca_of(server)
         )
+
+    async def _take_hub(self) -> None:
+        if not await _listens(self.ports[HUB].client):
+            cause = f"nobody listens at {self.url_of(HUB)}: start nats-server --config {self._configs[HUB]}"
+            raise ServerFailed(HUB, self.folder / f"{HUB}.log", cause)
+        for site in self.topology.sites:
+            shutil.rmtree(self.folder / "js" / site, ignore_errors=True)
+        await self._provision(HUB)
+        admin = self.connection(HUB, f"{HUB}.admin", "_R.admin")
+        await admin.open()
+        try:
+            await empty(self.permissions, HUB, admin)
+        finally:
+            await admin.close()
 
     async def start(self, server: str) -> None:
         """Start one server and wait until it takes connections. Raises ServerFailed."""

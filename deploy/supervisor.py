@@ -42,9 +42,13 @@ RESTART_SERVER_WALL_S = 0.3
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line adds to a topology. ``say`` tells the user what is going on before the console does."""
+    """What the command line adds to a topology. ``say`` tells the user what is going on before the console does.
+
+    ``nats``: folder of `gridparley config` whose hub runs already; None: the run has servers of its own.
+    """
 
     headless: bool = False
+    nats: Path | None = None
     say: Callable[[str], None] = print
 
 
@@ -69,12 +73,15 @@ class Supervisor:
         """Raises ServerFailed, NotReady, NurseryGone, BusUnavailable while starting."""
         for folder in (self.files.logs, self.files.spans):
             folder.mkdir(parents=True, exist_ok=True)
+        hub_runs = self.options.nats is not None
+        if self.options.nats is not None:
+            self.files.nats.symlink_to(self.options.nats.resolve())
         self._write_facts()
         run = self.topology.run
         self.clock_file = ClockFile(self.files.clock, start=run.start.timestamp(), speed=0.0, slots=len(self.names))
         self.clock = SharedClock(self.files.clock)
         try:
-            async with Servers(self.topology, self.files.nats) as self.servers:
+            async with Servers(self.topology, self.files.nats, hub_runs=hub_runs) as self.servers:
                 try:
                     await self._live()
                 finally:
@@ -99,7 +106,7 @@ class Supervisor:
                 await recorder.records.wait()
                 for server in self.topology.servers:
                     group.start_soon(self.watch.watch, server)
-                for server in self.topology.servers:
+                for server in self.servers.own:
                     group.start_soon(self._keep_server, server)
                 if await self._unless_stopped(self._start_all):
                     self.clock_file.set_speed(self.governor.speed)
@@ -299,6 +306,8 @@ class Supervisor:
         found = server_or_address(self.topology, text)
         if found is None or (isinstance(found, Address) and found.role == OPS.name):
             return Answer(error=f"there is no {text!r} to kill: name an agent, hub, a site's server, or world")
+        if found == HUB and HUB not in self.servers.own:
+            return Answer(error="this run did not start the hub: whoever did can kill it")
         if isinstance(found, str) and found != WORLD:
             await self.servers.shoot(found)
         else:

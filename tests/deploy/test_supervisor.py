@@ -17,6 +17,7 @@ import pytest
 from deploy import control
 from deploy.control import Command, NoRunHere
 from deploy.governor import Governor
+from deploy.servers import nats_server
 
 MINI = """
 name = "mini"
@@ -50,12 +51,28 @@ WAIT_S = 60.0
 class Run:
     """A run of the command line in a folder of its own."""
 
-    def __init__(self, here: Path, *options: str) -> None:
-        self.here, self.out = here, here / "out"
+    process: "subprocess.Popen[str]"
+
+    def __init__(self, here: Path, *options: str, start: bool = True) -> None:
+        self.here, self.out, self.options = here, here / "out", options
         (here / "mini.toml").write_text(MINI)
+        if start:
+            self.start()
+
+    def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.cli", "up", "mini.toml", "--headless", "--out", str(self.out), *options],
-            cwd=here,
+            [
+                sys.executable,
+                "-m",
+                "deploy.cli",
+                "up",
+                "mini.toml",
+                "--headless",
+                "--out",
+                str(self.out),
+                *self.options,
+            ],
+            cwd=self.here,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -233,6 +250,34 @@ def test_nothing_stays_behind_when_the_launcher_is_killed(run: Run) -> None:
         assert time.monotonic() < end, f"still alive: {left}"
         time.sleep(0.05)
     assert run.status() == {}
+
+
+def test_a_run_uses_a_hub_that_runs_already_and_leaves_it_running(tmp_path: Path) -> None:
+    run = Run(tmp_path, "--nats", "nats", start=False)
+    refused = run.tell("up", "mini.toml", "--nats", "nats")
+    assert (refused.returncode, "gridparley config mini.toml nats" in refused.stderr) == (2, True)
+    assert run.tell("config", "mini.toml", "nats").returncode == 0
+    refused = run.tell("up", "mini.toml", "--nats", "nats")
+    assert (refused.returncode, "nobody listens at tls://" in refused.stderr) == (1, True)
+    with subprocess.Popen([nats_server(), "-c", "nats/hub.conf", "-l", "hub.log"], cwd=tmp_path) as hub:
+        try:
+            eventually(lambda: "Server is ready" in read(tmp_path / "hub.log"))
+            for _ in range(2):  # what the first one said is nothing to the second, whose clock begins anew
+                run.start()
+                status = run.runs()
+                assert status["links"] == {"h07": "up"}
+                refused = run.tell("kill", "hub")
+                assert (refused.returncode, "did not start the hub" in refused.stderr) == (1, True)
+                assert run.end()[0] == 0
+                assert json.loads((run.out / "end.json").read_text())["dead_letters"] == {"grid": 0, "h07": 0}
+                assert hub.poll() is None
+                run.out.rename(tmp_path / f"before-{time.monotonic_ns()}")
+        finally:
+            hub.terminate()
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def test_a_command_without_a_run_says_so(tmp_path: Path) -> None:
