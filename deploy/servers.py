@@ -5,7 +5,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from deploy.certificates import Certificates
 from deploy.doors import Doors, die_with_parent
 from deploy.links import Links
 from deploy.nats_config import HOST, Ports, write_configs
+from deploy.ports import free_ports
 from deploy.provision import empty, provision
 from deploy.topology import HUB, Topology
 
@@ -239,14 +239,8 @@ async def _leaves(connection: Connection) -> set[str]:
 def _ports(servers: Iterable[str], file: Path) -> dict[str, Ports]:
     """Free ports, the same again in the same folder: who reconnects finds the server where it was."""
     known: dict[str, dict[str, int]] = json.loads(file.read_text()) if file.exists() else {}
-    held: list[socket.socket] = []  # all at once, so that no port is given twice
-
-    def free() -> int:
-        one = socket.socket()
-        one.bind((HOST, 0))
-        held.append(one)
-        return int(one.getsockname()[1])
-
+    servers = list(servers)
+    free = iter(free_ports(2 * len(servers)))
     ports = {}
     for server in servers:
         old = known.get(server)
@@ -254,8 +248,6 @@ def _ports(servers: Iterable[str], file: Path) -> dict[str, Ports]:
             ports[server] = Ports(**old)
         else:
             hub = server == HUB
-            ports[server] = Ports(client=free(), leaves=free() if hub else 0, link=0 if hub else free())
-    for one in held:
-        one.close()
+            ports[server] = Ports(client=next(free), leaves=next(free) if hub else 0, link=0 if hub else next(free))
     file.write_text(json.dumps({name: vars(each) for name, each in ports.items()}))
     return ports

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import shutil
-import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from deploy.control import Answer, Command
 from deploy.governor import Governor
 from deploy.nats_config import HOST
 from deploy.offspring import Offspring
+from deploy.ports import free_ports
 from deploy.processes import WORLD, Exited, Files, Plan
 from deploy.recorder import Recorder
 from deploy.run_facts import RECORDS, RunEnd, RunFacts, SiteFacts
@@ -192,7 +192,8 @@ class Supervisor:
     # ---------------------------------------------------------------- what is written down
 
     def _write_facts(self) -> None:
-        ports = _free_ports([GRID, *self.topology.sites])
+        places = [GRID, *self.topology.sites]
+        ports = dict(zip(places, free_ports(len(places)), strict=True))
         real = gateways(self.topology)
         where = {place: real.get(place, (HOST, port)) for place, port in ports.items()}
         Plan(
@@ -362,16 +363,3 @@ class Supervisor:
             "processes": dict(self.offspring.pids),
             "servers": {server: self.servers.url_of(server) for server in self.topology.servers},
         }
-
-
-def _free_ports(places: list[str]) -> dict[str, int]:
-    held = []
-    ports = {}
-    for place in places:
-        one = socket.socket()
-        one.bind((HOST, 0))
-        held.append(one)
-        ports[place] = int(one.getsockname()[1])
-    for one in held:
-        one.close()
-    return ports
