@@ -30,7 +30,8 @@ async def run(quick: bool) -> list[Result]:
             stderr=asyncio.subprocess.STDOUT,
         )
         assert process.stdout is not None
-        text, own = "", []
+        text = ""
+        own: list[int] = []
         try:
             async with asyncio.timeout(300):
                 while line := await process.stdout.readline():

@@ -150,13 +150,13 @@ async def _faststream(words: int) -> float:
         bench = NatsBroker(server.url)
         heard, done = 0, asyncio.Event()
 
-        @bench.subscriber("bench")
         async def take(_every_s: float) -> None:
             nonlocal heard
             heard += 1
             if heard == words // 10:
                 done.set()
 
+        bench.subscriber("bench")(take)
         await bench.start()
         began = time.perf_counter()
         for _ in range(words // 10):
