@@ -212,3 +212,18 @@ def test_every_word_that_moves_power_on_the_grid_side_is_told() -> None:
     silent = {table.opening for table in conversations().values()} - {SetLimit}
     told = {kind for kind in silent if in_plain_words(sample(kind), DSO, "h07.cem.main")}
     assert {kind.__name__ for kind in told} >= {"AskAdjustment", "BeginEmergency", "EndEmergency", "ControlCommand"}
+
+
+def test_a_link_is_down_as_soon_as_the_hub_says_so_however_lately_the_home_was_heard() -> None:
+    view, story = filled(2), Story()
+    for at, word, up in ((0, "link_up", True), (5, "link_down", False)):
+        story.note(at, word, "h01.link")
+        view.link(story.events[-1], "h01", up)
+    rows = {line.split()[0]: line for line in shown(screen(view)) if line.startswith("h0")}
+    assert " down " in rows["h01"]
+    assert "  up " in rows["h02"]
+    assert [line.text for line in view.lines][-1] == "h01 has lost its link to the grid side"
+    story.note(9, "link_up", "h01.link")
+    view.link(story.events[-1], "h01", True)
+    assert [line.text for line in view.lines][-1] == "the link of h01 is back"
+    assert view.counts["messages"] == filled(2).counts["messages"]
