@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,19 @@ class Missing:
 
     what: str
     why: str
+    verdict: ClassVar[str] = ""
 
 
-Result = Figure | Missing
+@dataclass(frozen=True)
+class Failed:
+    """A benchmark that should have run, and what went wrong."""
+
+    what: str
+    why: str
+    verdict: ClassVar[str] = "failed"
+
+
+Result = Figure | Missing | Failed
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -46,4 +57,4 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-__all__ = ["Figure", "Missing", "Result", "median", "percentile"]
+__all__ = ["Failed", "Figure", "Missing", "Result", "median", "percentile"]
