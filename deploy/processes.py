@@ -28,6 +28,7 @@ from bus import tracing
 from bus.address import Address
 from bus.clock import SharedClock
 from bus.envelope import decoder
+from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable, NotStored
 from contracts.kit import vocabulary
 from deploy.doors import Doors, die_with_parent
@@ -277,9 +278,12 @@ class Nursery:
         for address in self._doors.permissions.agents():
             agent = self._doors.agent_of(address.role)
             assert agent is not None
+            self._doors.keys(address)
+            self._doors.permissions.peers(address)
             settings_of(self._doors.topology, address, agent, self._plan.gateways, self._files.data)
         for kind in vocabulary().values():
             decoder(kind)
+        KeyPair.new().sign("")  # the cryptographic library loads its parts when first used: over a megabyte
         Resource.create({})
         uvloop.run(_nothing())  # imports what a first loop imports; it is closed again before anything is forked
 
