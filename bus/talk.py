@@ -137,9 +137,10 @@ class Talk:
 
         Every word that the table allows here must be named; raises Deaf otherwise.
         """
-        _, ready, lapse = self._states.get(self.state, _NOWHERE)
-        if ready != set(kinds):
-            raise Deaf(f"{self.table.name}/{self.state}: be ready for {sorted(k.__name__ for k in ready)}")
+        here = self._states.get(self.state, _NOWHERE)
+        if here.ready != set(kinds):
+            raise Deaf(f"{self.table.name}/{self.state}: be ready for {sorted(k.__name__ for k in here.ready)}")
+        lapse = here.lapse
         assert lapse is not None  # Conversation.faults() lets no state wait for ever
         if not self._heard:
             await self._wait(patience(self._clock, lapse.after))
