@@ -97,6 +97,7 @@ class Supervisor:
         recorder = Recorder(
             self.servers.bus(self._tool("recorder"), self.clock), self.files.folder / RECORDS, self._facts()
         )
+        self.view = recorder.view
         self.watch = Watch(self.servers, recorder.link)
         commands = await control.serve(self._sockets / "control", self.do)
         control.announce(self.files.folder, self._sockets / "control")
