@@ -215,7 +215,9 @@ async def live_home(folder: Path, *, start: bool = True, speed: float = 6.0) -> 
             tasks.start_soon(here.physics)
             try:
                 if start:
-                    await here.start(CEM, METER, EVSE)
+                    await here.start(CEM, EVSE)
+                    await here.words.until(lambda w: w.of("welcome") and len(w.of("device_reading")) > 1)
+                    await here.start(METER)  # with every device known, the household is told apart from the first look
                     tasks.start_soon(here.guard)
                     here.beat()
                     for direction in ("consumption", "production"):

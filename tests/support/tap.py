@@ -7,11 +7,16 @@ from contextlib import asynccontextmanager
 
 
 class Tap:
-    """``seen`` is what went through, both ways. ``alter`` flips one bit of what the client sends next."""
+    """``seen`` is what went through, both ways. ``alter`` flips one bit of what the client sends next.
+
+    While ``passes`` is not set nothing comes through and nobody is told: a black hole.
+    """
 
     def __init__(self, to_port: int) -> None:
         self.seen = bytearray()
         self.alter = False
+        self.passes = asyncio.Event()
+        self.passes.set()
         self.altered = 0
         self.connections = 0
         self.port = 0
@@ -49,6 +54,7 @@ class Tap:
                 if from_client and self.alter:
                     self.alter, self.altered = False, self.altered + 1
                     chunk = chunk[:-1] + bytes([chunk[-1] ^ 1])
+                await self.passes.wait()
                 writer.write(chunk)
                 await writer.drain()
 
