@@ -166,6 +166,7 @@ async def test_silence_means_failsafe_in_the_register_and_a_limit_ends_it_within
         back = h.run.clock.now()
         assert isinstance(await _until_answered(h, 10_000.0), LimitAccepted)
         assert h.run.clock.now() - back <= 60
+        assert isinstance(await h.limit(None, direction="production"), LimitAccepted)
         stated = await h.beyond.until(
             lambda _: (
                 [s for s in h.states() if s["state"] == "failsafe"]
