@@ -205,7 +205,7 @@ async def _mango(words: int) -> float:
     class Listener(Agent):  # type: ignore[misc]
         heard = 0
 
-        def handle_message(self, _content: Any, _meta: dict[str, Any]) -> None:
+        def handle_message(self, **_word: Any) -> None:
             self.heard += 1
             if self.heard == count:
                 done.set()

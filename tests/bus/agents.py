@@ -35,8 +35,10 @@ async def alive(
             await bus.close()
 
 
-async def until(fact: Callable[[], object], wall_s: float = 20.0) -> None:
-    """Wait for a fact; a fact that does not come is a failure, not a timing."""
-    with anyio.fail_after(wall_s):
+async def until(fact: Callable[[], object], wall_s: float = 20.0, *, show: Callable[[], object] = lambda: "") -> None:
+    """Wait for a fact; a fact that does not come is a failure, not a timing. ``show`` is told with it."""
+    with anyio.move_on_after(wall_s):
         while not fact():  # noqa: ASYNC110  facts of other processes and servers set no event
             await anyio.sleep(0.005)
+    if not fact():
+        raise TimeoutError(f"did not come within {wall_s:g} s: {show()}")

@@ -202,11 +202,11 @@ async def test_work_without_end_is_bounded(streams, monkeypatch):
     async with alive(CEM, streams.url, lambda b: b.on(Heartbeat, slow)) as cem, alive(DSO, streams.url) as dso:
         for n in range(40):
             dso.tell(CEM, Heartbeat(every_s=float(n)))
-        await until(lambda: cem.counts["arrived"] == 40, wall_s=60.0)
+        await until(lambda: cem.counts["arrived"] == 40, show=lambda: (cem.counts, dso.counts))
         turned_away = cem.counts["busy"] + cem.counts["overflow"]
         assert turned_away >= 20
         gate.set()
-        await until(lambda: len(done) == 40 - turned_away, wall_s=60.0)
+        await until(lambda: len(done) == 40 - turned_away, show=lambda: (len(done), cem.counts))
 
 
 async def test_one_opening_has_one_answerer():
