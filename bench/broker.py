@@ -22,10 +22,10 @@ from bus import store
 from bus.address import HOME, Address, tail
 from contracts.kit import Message, vocabulary
 from contracts.system import GroupMessage
+from deploy.provision import MAX_CONSUMERS
 
 _T = TypeVar("_T")
 READY_WALL_S = 10.0
-CONSUMERS = 10_000
 """Of one stream: the server's own limit is 1,000 unless the stream says more."""
 CONSUMED = {
     store.TALKS: ("to.{agent}.>", HOME + "to.{agent}.>"),
@@ -133,7 +133,7 @@ class Broker:
                 body = {"name": name, "subjects": subjects, "allow_direct": True, "storage": "file"}
                 body |= one if name in (store.LAST, store.STATE) else {}
                 body |= {"storage": "memory"} if name == store.LAST else {}
-                body |= {"max_consumers": CONSUMERS} if name in (store.TALKS, store.RECORDS, store.GROUPS) else {}
+                body |= {"max_consumers": MAX_CONSUMERS} if name in (store.TALKS, store.RECORDS, store.GROUPS) else {}
                 await _ask(client, f"STREAM.CREATE.{name}", body)
             wanted = [
                 (stream, store.consumer_name(agent), [text.format(agent=agent) for text in filters])

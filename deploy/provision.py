@@ -25,6 +25,9 @@ _DAY_S = 86_400
 DEDUP_S = 600
 """A word sent again within this is stored once; wall time, longer than any outbox waits between two tries."""
 
+MAX_CONSUMERS = 100_000
+"""Per stream, one for each agent that reads what it missed; nats-server 2.15 stops at 1,000 unless told otherwise."""
+
 
 class NotProvisioned(Exception):
     """A server did not take a stream or a consumer."""
@@ -114,6 +117,7 @@ def _stream(name: str, subjects: list[str], **more: Any) -> dict[str, Any]:
         "discard": "old",
         "num_replicas": 1,
         "allow_direct": True,
+        "max_consumers": MAX_CONSUMERS,
         **more,
     }
 
