@@ -177,6 +177,8 @@ class Premises:
     def hear_device(self, reading: DeviceReading, heard: Heard) -> None:
         device = self.devices.get(heard.sender)
         if device is not None and reading.at.timestamp() >= device.read_at:
+            if device.reading is None:
+                self.household = Household()  # what it draws has been taken for household load until now
             device.take(reading, self.clock.now())
 
     def claim(self, key: str, claim: Claim | None) -> None:
