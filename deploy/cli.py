@@ -62,6 +62,10 @@ def _mount() -> None:
         from deploy import trace
 
         app.command("trace")(trace.command)
+    if wanted in ("", "line"):
+        from deploy import lines_cli
+
+        app.command("line")(lines_cli.command)
     if wanted in ("", "coverage"):
         from deploy import coverage
 
@@ -269,7 +273,7 @@ def mend(site: Annotated[str, typer.Argument(help="A site whose link was cut.")]
 
 @app.command()
 def kill(
-    address: Annotated[str, typer.Argument(help="An agent (h07.cem.main), a server (hub, h07), or world.")],
+    address: Annotated[str, typer.Argument(help="An agent (h07.cem.main), a server (hub, h07), world, or lines.")],
 ) -> None:
     """Kill a process of the run like `kill -9` does; it is started again and must find its way back."""
     _send("kill", address=address)

@@ -38,7 +38,7 @@ class NotReady(Exception):
 
 
 class Offspring:
-    """The processes of a run by name: agents' addresses and ``world``."""
+    """The processes of a run by name: agents' addresses, ``world`` and ``lines``."""
 
     def __init__(self, files: Files, slots: dict[str, int]) -> None:
         self._files, self._slots = files, slots

@@ -33,6 +33,7 @@ from bus.transport import BusUnavailable, NotStored
 from contracts.kit import vocabulary
 from deploy.doors import Doors, die_with_parent
 from deploy.health import serve_health
+from deploy.lines import LINES, run_lines
 from deploy.roster import UnknownRole
 from deploy.settings import settings_of
 from deploy.topology import Topology
@@ -44,7 +45,7 @@ log = logging.getLogger("gridparley.process")
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
-    """Fork ``name``: an agent's address or ``world``. ``slot`` is where it reports its lag in the run's clock."""
+    """Fork ``name``: an agent's address, ``world`` or ``lines``. ``slot`` is where it reports its lag in the clock."""
 
     name: str
     slot: int
@@ -103,10 +104,16 @@ class Files:
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the launcher settled for the processes of a run: the topology as it runs, and where the hardware is."""
+    """What the launcher settled for the processes of a run: the topology as it runs, and where the hardware is.
+
+    gateways   place -> where its agents find the hardware
+    lines      place -> where its front finds it, and then ``gateways`` is where that listens; empty without fronts
+    ports      place -> of the simulated world's gateway
+    """
 
     topology: Topology
     gateways: dict[str, tuple[str, int]]
+    lines: dict[str, tuple[str, int]] = {}
     ports: dict[str, int]
     commands: str
     """Path of the world's command socket."""
@@ -344,6 +351,9 @@ class Nursery:
 
             if name == WORLD:
                 code = live(name, lambda: run_street(self._plan, self._files, clock, ready))
+            elif name == LINES:
+                plan = self._plan
+                code = live(name, lambda: run_lines(plan.topology, plan.lines, plan.gateways, ready, stop_event))
             else:
                 address = Address.parse(name)
                 code = live(

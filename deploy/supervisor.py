@@ -20,6 +20,7 @@ from deploy import control
 from deploy.console import Console, Pace
 from deploy.control import Answer, Command
 from deploy.governor import Governor
+from deploy.lines import LINES, line_places
 from deploy.nats_config import HOST
 from deploy.offspring import Offspring
 from deploy.ports import free_ports
@@ -61,6 +62,10 @@ class Supervisor:
         self.names = [str(address) for address in topology.entries if address.role != OPS.name]
         if has_world(topology):
             self.names.insert(0, WORLD)
+        self.lines = line_places(topology)
+        if self.lines:
+            self.names.append(LINES)
+        self.hardware = [name for name in (WORLD, LINES) if name in self.names]
         self.offspring = Offspring(self.files, {name: slot for slot, name in enumerate(self.names)})
         self.governor = Governor(topology.run.speed)
         self.restarted_servers: Counter[str] = Counter()
@@ -141,11 +146,10 @@ class Supervisor:
         return done
 
     async def _start_all(self) -> None:
-        agents = [name for name in self.names if name != WORLD]
+        agents = [name for name in self.names if name not in self.hardware]
         began = asyncio.get_running_loop().time()
-        if WORLD in self.names:
-            self.offspring.start([WORLD])
-            await self.offspring.until_ready([WORLD], READY_WALL_S)
+        self.offspring.start(self.hardware)
+        await self.offspring.until_ready(self.hardware, READY_WALL_S)
         self.offspring.start(agents)
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell_whom_we_wait_for)
@@ -175,10 +179,10 @@ class Supervisor:
     async def _end(self, ended: anyio.Event) -> None:
         """Agents first, as long as everything that they need is there; then who listens to them."""
         ending = datetime.fromtimestamp(self.clock.now(), UTC)
-        late = await self.offspring.stop([name for name in self.names if name != WORLD])
+        late = await self.offspring.stop([name for name in self.names if name not in self.hardware])
         if late:
             log.warning("killed after 5 s: %s", ", ".join(late))
-        await self.offspring.stop([WORLD])
+        await self.offspring.stop(self.hardware)
         dead = await self._dead_letters()
         ended.set()
         self.clock_file.set_speed(0.0)
@@ -194,12 +198,14 @@ class Supervisor:
 
     def _write_facts(self) -> None:
         places = [GRID, *self.topology.sites]
-        ports = dict(zip(places, free_ports(len(places)), strict=True))
-        real = gateways(self.topology)
-        where = {place: real.get(place, (HOST, port)) for place, port in ports.items()}
+        free = free_ports(len(places) + len(self.lines))
+        ports = dict(zip(places, free, strict=False))
+        hardware = {place: (HOST, port) for place, port in ports.items()} | gateways(self.topology)
+        fronts = {place: (HOST, port) for place, port in zip(self.lines, free[len(places) :], strict=True)}
         Plan(
             topology=self.topology,
-            gateways=where,
+            gateways=hardware | fronts,
+            lines={place: hardware[place] for place in fronts},
             ports=ports,
             commands=str(self._sockets / WORLD),
         ).write(self.files)
@@ -307,10 +313,10 @@ class Supervisor:
     async def _kill(self, text: str) -> Answer:
         found = server_or_address(self.topology, text)
         if found is None or (isinstance(found, Address) and found.role == OPS.name):
-            return Answer(error=f"there is no {text!r} to kill: name an agent, hub, a site's server, or world")
+            return Answer(error=f"there is no {text!r} to kill: name an agent, hub, a site's server, world or lines")
         if found == HUB and HUB not in self.servers.own:
             return Answer(error="this run did not start the hub: whoever did can kill it")
-        if isinstance(found, str) and found != WORLD:
+        if isinstance(found, str) and found not in (WORLD, LINES):
             await self.servers.shoot(found)
         else:
             self._killed.add(text)
@@ -359,7 +365,7 @@ class Supervisor:
             "waiting_for": [name for name in self.names if name not in self.offspring.ready],
             "restarts": dict(self.offspring.restarts + self.restarted_servers),
             "links": {site: "up" if up else "down" for site, up in self.watch.links.items()},
-            "not_connected": [name for name in self.names if name != WORLD and name not in connected],
+            "not_connected": [name for name in self.names if name not in self.hardware and name not in connected],
             "links_cut": [site for site in self.topology.sites if self.servers.links.is_cut(site)],
             "processes": dict(self.offspring.pids),
             "servers": {server: self.servers.url_of(server) for server in self.topology.servers},

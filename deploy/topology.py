@@ -28,12 +28,16 @@ class _Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Run(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When and how fast. ``speed`` is run seconds per second."""
+    """When and how fast. ``speed`` is run seconds per second.
+
+    ``fronts``: each Modbus gateway has one master, the site's front; false: each hardware agent connects by itself.
+    """
 
     start: datetime
     until: datetime
     speed: float = 60.0
     seed: int = 1
+    fronts: bool = True
 
 
 class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -109,9 +109,9 @@ def _disturbance(where: str, event: Disturbance, topology: Topology) -> Iterator
         if event.site not in topology.sites and not (event.site == "substation" and event.action not in LINK_ACTIONS):
             yield f"{where}.site: there is no site {event.site!r}. The sites are {', '.join(topology.sites)}."
     elif event.action == "kill":
-        known = {*map(str, topology.entries), *topology.servers, "world"}
+        known = {*map(str, topology.entries), *topology.servers, "world", "lines"}
         if event.address not in known:
-            yield f"{where}.address: there is no {event.address!r}. Name an agent, a server (hub, a site) or world."
+            yield f"{where}.address: there is no {event.address!r}. Name an agent, hub, a site, world or lines."
     if event.device and event.site in topology.sites:
         hardware = {entry.role + entry.name for entry in topology.sites[event.site].agents if entry.device} | {"meter"}
         if event.device not in hardware:
@@ -124,7 +124,7 @@ def _meant(role: str) -> str:
 
 
 def server_or_address(topology: Topology, text: str) -> str | Address | None:
-    """What a command names: a server (``hub``, a site), ``world``, or an agent. None when there is no such thing."""
-    if text in topology.servers or text == "world":
+    """What a command names: a server (``hub``, a site), ``world``, ``lines``, or an agent. None for no such thing."""
+    if text in topology.servers or text in ("world", "lines"):
         return text
     return next((address for address in topology.entries if str(address) == text), None)

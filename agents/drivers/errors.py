@@ -72,7 +72,10 @@ _REFUSALS = {
     4: ("it failed internally", "Look at the device's own error display; it is tried again."),
     5: ("it needs longer", "It is tried again."),
     6: ("it is busy", "It is tried again; raise gap_ms if this goes on."),
-    10: ("the gateway has no path to it", "Check the gateway's configuration and the unit number."),
+    10: (
+        "the gateway has no path to it",
+        "Check that what is behind it is powered and reachable, and the unit number.",
+    ),
     11: ("the gateway got no answer from it", "Check the unit's power, wiring and unit number."),
 }
 

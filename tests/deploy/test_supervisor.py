@@ -17,6 +17,7 @@ import pytest
 from deploy import control
 from deploy.control import Command, NoRunHere
 from deploy.governor import Governor
+from deploy.processes import Files, Plan
 from deploy.servers import nats_server
 
 MINI = """
@@ -150,7 +151,7 @@ def test_a_run_ends_by_itself_with_its_report(tmp_path: Path) -> None:
 
 def test_whoever_is_killed_is_back_and_the_run_ends_well(run: Run) -> None:
     before = run.runs()
-    for name in ("h07.cem.main", "h07.pv.1", "grid.dso.north", "world"):
+    for name in ("h07.cem.main", "h07.pv.1", "grid.dso.north", "world", "lines"):
         assert run.tell("kill", name).returncode == 0
         after = run.until(lambda status, name=name: status["restarts"].get(name) and not status["waiting_for"])
         assert after["processes"][name] != before["processes"][name]
@@ -164,9 +165,45 @@ def test_whoever_is_killed_is_back_and_the_run_ends_well(run: Run) -> None:
         "h07.pv.1",
         "grid.dso.north",
         "world",
+        "lines",
         "nats.hub",
         "nats.h07",
     }
+
+
+def masters(port: int) -> int:
+    """Connections that the one who listens at a port has."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = "01"
+    return sum(local.endswith(f":{port:04X}") and state == established for _, local, _, state, *_ in rows)
+
+
+def test_each_simulated_gateway_has_one_master_however_many_agents_there_are(run: Run) -> None:
+    status = run.runs()
+    plan = Plan.read(Files(run.out))
+    assert set(plan.lines) == {"grid", "h07"}
+    assert "lines" in status["processes"]
+    fronts = {place: port for place, (_, port) in plan.gateways.items()}
+    wanted = {"grid": 1, "h07": 2}  # hardware agents at each place
+    eventually(lambda: {place: masters(port) for place, port in fronts.items()} == wanted)
+    assert {place: masters(port) for place, (_, port) in plan.lines.items()} == {"grid": 1, "h07": 1}
+    assert {place: port for place, (_, port) in plan.lines.items()} == plan.ports
+    assert run.tell("kill", "lines").returncode == 0
+    run.until(lambda status: status["restarts"].get("lines") and not status["waiting_for"])
+    eventually(lambda: {place: masters(port) for place, port in fronts.items()} == wanted)
+    assert {place: masters(port) for place, (_, port) in plan.lines.items()} == {"grid": 1, "h07": 1}
+    assert run.end()[0] == 0
+
+
+def test_without_fronts_each_agent_is_a_master_of_the_gateway(tmp_path: Path) -> None:
+    run = Run(tmp_path, start=False)
+    topology = run.here / "mini.toml"
+    topology.write_text(topology.read_text().replace("speed = 30.0", "speed = 30.0\nfronts = false"))
+    run.start()
+    assert "lines" not in run.runs()["processes"]
+    plan = Plan.read(Files(run.out))
+    eventually(lambda: {place: masters(port) for place, port in plan.ports.items()} == {"grid": 1, "h07": 2})
+    assert run.end()[0] == 0
 
 
 def test_a_link_is_cut_and_mended_by_command_and_mistakes_are_answered(run: Run) -> None:
