@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from zlib import crc32
 
 import anyio
 
@@ -79,7 +80,7 @@ async def _live(
                 if mark is STARTED:
                     group.start_soon(method)
                 elif isinstance(mark, Every):
-                    group.start_soon(_repeat, method, _period(mark, settings), clock)
+                    group.start_soon(_repeat, method, _period(mark, settings), clock, _phase(bus.address, method))
             done = ready()
             if inspect.isawaitable(done):
                 await done
@@ -119,9 +120,14 @@ def _period(mark: Every, settings: Settings) -> float:
     return float(getattr(settings, mark.period)) if isinstance(mark.period, str) else mark.period
 
 
-async def _repeat(method: Callable[[], Any], period_s: float, clock: Clock) -> None:
+def _phase(address: Address, method: Callable[[], Any]) -> float:
+    """Where in its period an agent takes its turn, 0 to 1: its own place, so that a street does not act in step."""
+    return crc32(f"{address}.{method.__qualname__}".encode()) / 2**32
+
+
+async def _repeat(method: Callable[[], Any], period_s: float, clock: Clock, phase: float) -> None:
     """Without drift; what a slow turn missed is left out, and how late each turn was is reported."""
-    due = clock.now()
+    due = clock.now() - phase * period_s
     while True:
         due = max(due + period_s, clock.now())
         await clock.sleep_until(due)
