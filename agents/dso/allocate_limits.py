@@ -165,9 +165,9 @@ class Tuning:
     """The loop's figures, shares of the transformer's rating (1 = full) and run seconds."""
 
     rating_w: float
-    target: float = 0.95
-    tighten_above: float = 0.965
-    loosen_below: float = 0.935
+    target: float = 0.93
+    tighten_above: float = 0.945
+    loosen_below: float = 0.915
     loosen_per_s: float = 0.02 / 60
     lift_below: float = 0.85
     lift_after_s: float = 300.0

@@ -53,10 +53,10 @@ class DsoSettings(Settings, frozen=True, kw_only=True):
     state_valid_s: float = 60.0
 
     decide_s: float = 10.0
-    target_percent: float = 95.0
-    tighten_above_percent: float = 96.5
-    loosen_below_percent: float = 93.5
-    urgent_percent: float = 99.0
+    target_percent: float = 93.0
+    tighten_above_percent: float = 94.5
+    loosen_below_percent: float = 91.5
+    urgent_percent: float = 97.0
     """Above this, no change of a limit is too small to be said."""
     loosen_share_per_minute: float = 0.02
     lift_below_percent: float = 85.0
