@@ -242,4 +242,4 @@ async def test_an_answerer_that_fails_leaves_silence_and_can_be_asked_again(stre
         async with dso.talk(limit_write, CEM) as talk:
             await talk.say(sample(SetLimit))
             assert type(await talk.hear(LimitAccepted, LimitRefused, Lapsed)) is LimitRefused
-        assert dso._ears.talks == cem._ears.talks == {}
+        await until(lambda: dso._ears.talks == cem._ears.talks == {})
