@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import copysign
 
+import anyio
 import msgspec
 
 from agents.drivers.device import Device
@@ -66,6 +67,7 @@ class Measure:
     counters: Counters | None = None
     listeners: list[Callable[[Sample], Awaitable[None]]] = field(default_factory=list)
     _names: tuple[str, ...] | None = None
+    _one_look: anyio.Lock = field(default_factory=anyio.Lock)
 
     @restores
     async def take_up(self) -> None:
@@ -81,6 +83,11 @@ class Measure:
 
     @every("reading_every_s")
     async def look(self) -> Sample | None:
+        """Read, and let everybody deal with it before the next look: registers are counted in order."""
+        async with self._one_look:
+            return await self._look()
+
+    async def _look(self) -> Sample | None:
         try:
             sample = await self._sample()
         except (DriverError, Unusable) as problem:
