@@ -314,7 +314,11 @@ async def test_commands_and_readings_arrive_within_their_times_by_their_own_stam
         assert at(answer) - at(command) <= GRID_COMMAND_S
         order = (
             await h.until(
-                lambda: [e for _, e in h.words.of("set_power")[asked:] if (e["body"]["upper_w"] or 1e9) <= 6000]
+                lambda: [
+                    e
+                    for _, e in h.words.of("set_power")[asked:]
+                    if e["body"]["upper_w"] is not None and e["body"]["upper_w"] <= 6000
+                ]
             )
         )[0]
         applied = (await h.until(lambda: [e for _, e in h.words.of("power_applied") if e["talk"] == order["talk"]]))[0]
