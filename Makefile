@@ -20,8 +20,9 @@ check: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Real servers and processes on a machine that others use too: what fails is tried once more, and shown as rerun.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --reruns 1
 
 bench: env
 	$(BIN)/python -m bench

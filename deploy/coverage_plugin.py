@@ -60,7 +60,7 @@ class UseCases:
         return by_config and not any(narrowed) and not option.collectonly
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.nodeid not in self._marked:
+        if report.nodeid not in self._marked or str(report.outcome) == "rerun":  # what counts is the second try
             return
         worse: dict[Outcome, int] = {"passed": 0, "skipped": 1, "failed": 2}
         outcome: Outcome = report.outcome
