@@ -5,6 +5,7 @@
 Runs the whole day into FOLDER, takes the live view shortly after the link of h07 was cut, and copies the chart.
 """
 
+import re
 import shutil
 import sys
 from datetime import timedelta
@@ -31,7 +32,8 @@ async def photograph(supervisor: Supervisor) -> None:
     await supervisor.clock.sleep_until((run.start + AFTER_START).timestamp())
     terminal = Terminal(record=True, width=118, height=32, force_terminal=True, file=StringIO())
     terminal.print(Console(supervisor.view, supervisor.pace, terminal=terminal).picture())
-    terminal.save_svg(str(DOCS / "console.svg"), title="gridparley up street")
+    drawn = terminal.export_svg(title="gridparley up street")
+    (DOCS / "console.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL))  # no foreign fonts
 
 
 async def main(folder: Path) -> None:
