@@ -57,14 +57,7 @@ class State:
 
     async def put(self, key: str, value: object) -> None:
         """Raises NotStored when the site's server did not take it."""
-        subject = f"{self._prefix}.{key}"
-        try:
-            answer = await self._connection.request(subject, msgspec.json.encode(value))
-            ack = msgspec.json.decode(answer, type=_Ack)
-        except (TimeoutError, nats_errors.Error, msgspec.MsgspecError, OSError) as problem:
-            raise NotStored(subject, type(problem).__name__) from problem
-        if ack.error is not None:
-            raise NotStored(subject, str(ack.error))
+        await self._write(key, msgspec.json.encode(value))
 
     async def get(self, key: str, kind: type[T]) -> T | None:
         """None when never written or deleted. Raises NotStored when the server does not answer.
@@ -82,14 +75,18 @@ class State:
             return None
 
     async def delete(self, key: str) -> None:
-        await self.put_raw(key, b"")
+        """Raises NotStored when the site's server did not take it."""
+        await self._write(key, b"")
 
-    async def put_raw(self, key: str, payload: bytes) -> None:
+    async def _write(self, key: str, payload: bytes) -> None:
         subject = f"{self._prefix}.{key}"
         try:
-            await self._connection.request(subject, payload)
-        except (TimeoutError, nats_errors.Error, OSError) as problem:
+            answer = await self._connection.request(subject, payload)
+            ack = msgspec.json.decode(answer, type=_Ack)
+        except (TimeoutError, nats_errors.Error, msgspec.MsgspecError, OSError) as problem:
             raise NotStored(subject, type(problem).__name__) from problem
+        if ack.error is not None:
+            raise NotStored(subject, str(ack.error))
 
 
 async def last_message(connection: Connection, stream: str, subject: str, domain: str | None = None) -> bytes | None:
