@@ -12,7 +12,18 @@ from contracts.reasons import Reason
 from contracts.roles import CEM, DEVICES
 from contracts.units import Instant, Percent, Phases, Seconds, W, Wh
 
-DeviceClass = Literal["evse", "heatpump", "pv", "battery", "whitegoods", "waterheater"]
+DeviceClass = Literal[
+    "evse",
+    "heatpump",
+    "pv",
+    "battery",
+    "whitegoods",
+    "waterheater",
+    "hvac",
+    "fuelcell",
+    "switch",
+    "submeter",
+]
 Operating = Literal["off", "idle", "waiting", "running", "paused", "finished", "fault"]
 Function = Literal["measure", "limit_upper", "limit_lower", "setpoint", "standby", "absorb"]
 READING_EVERY_S = 5.0

@@ -12,7 +12,9 @@ import msgspec
 Table = Literal["input", "holding", "coil", "discrete"]
 Kind = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bool", "enum", "enum32", "str"]
 Order = Literal["big", "little"]
-Class = Literal["meter", "pv", "battery", "evse", "heatpump", "relay"]
+Class = Literal[
+    "meter", "pv", "battery", "evse", "heatpump", "relay", "whitegoods", "waterheater", "hvac", "fuelcell", "switch"
+]
 Grade = Literal["bronze", "silver", "gold"]
 Value = float | int | bool | str
 """A canonical value: SI base units for numbers, a word of the class's vocabulary for enums."""

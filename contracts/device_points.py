@@ -26,6 +26,8 @@ POINTS: dict[str, dict[str, bool]] = {
         "enabled": True,
         "timeout_s": True,
         "failsafe_current_a": True,
+        "soc_percent": False,
+        "phases_used": True,
     },
     "pv": {
         "power_w": False,
@@ -78,6 +80,51 @@ POINTS: dict[str, dict[str, bool]] = {
         "control_mode": True,
     },
     "relay": {"relay_n": True},
+    "whitegoods": {
+        "state": False,
+        "power_w": False,
+        "energy_wh": False,
+        "programme": False,
+        "remaining_s": False,
+        "start": True,
+        "enabled": True,
+        "door_closed": False,
+        "remote_start_allowed": False,
+    },
+    "waterheater": {
+        "state": False,
+        "power_w": False,
+        "energy_wh": False,
+        "tank_temperature_c": False,
+        "target_temperature_c": True,
+        "power_setpoint_w": True,
+        "setpoint_timeout_s": True,
+        "enabled": True,
+        "error": False,
+    },
+    "hvac": {
+        "state": False,
+        "power_w": False,
+        "energy_wh": False,
+        "room_temperature_c": False,
+        "target_temperature_c": True,
+        "outdoor_temperature_c": False,
+        "mode": True,
+        "fan": True,
+        "enabled": True,
+        "error": False,
+    },
+    "fuelcell": {
+        "state": False,
+        "power_w": False,
+        "energy_wh": False,
+        "heat_wh": False,
+        "tank_temperature_c": False,
+        "power_setpoint_w": True,
+        "enabled": True,
+        "error": False,
+    },
+    "switch": {"enabled": True, "dim_percent": True, "power_w": False, "energy_wh": False},
 }
 
 NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -88,6 +135,11 @@ NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
     "battery": (("power_w",), ("soc_percent",)),
     "heatpump": (("power_setpoint_w", "sg_ready_1"),),
     "relay": (("relay_1",),),
+    "whitegoods": (("state",), ("start", "enabled")),
+    "waterheater": (("power_w", "state"), ("power_setpoint_w", "target_temperature_c", "enabled")),
+    "hvac": (("room_temperature_c",), ("target_temperature_c", "enabled")),
+    "fuelcell": (("power_w",), ("power_setpoint_w", "enabled")),
+    "switch": (("enabled",),),
 }
 
 STATES: dict[str, frozenset[str]] = {
@@ -95,6 +147,10 @@ STATES: dict[str, frozenset[str]] = {
     "pv": frozenset({"off", "sleeping", "starting", "running", "throttled", "stopping", "error", "standby"}),
     "battery": frozenset({"off", "standby", "running", "error"}),
     "heatpump": frozenset({"off", "standby", "heating", "hot_water", "cooling", "defrosting", "blocked", "error"}),
+    "whitegoods": frozenset({"off", "idle", "armed", "running", "paused", "finished", "error"}),
+    "waterheater": frozenset({"off", "standby", "heating", "full", "error"}),
+    "hvac": frozenset({"off", "standby", "heating", "cooling", "error"}),
+    "fuelcell": frozenset({"off", "starting", "running", "stopping", "standby", "error"}),
 }
 
 UNITS = {

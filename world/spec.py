@@ -5,7 +5,18 @@ from typing import Annotated, Literal
 
 import msgspec
 
-DeviceKind = Literal["heatpump", "evse", "pv", "battery"]
+DeviceKind = Literal[
+    "heatpump",
+    "evse",
+    "pv",
+    "battery",
+    "whitegoods",
+    "waterheater",
+    "hvac",
+    "fuelcell",
+    "switch",
+    "submeter",
+]
 Action = Literal[
     "plug_in",
     "unplug",

@@ -23,7 +23,11 @@ ACTIONS: dict[DeviceClass, tuple[str, ...]] = {
     "evse": ("limit consumption", "switch off", "absorb surplus"),
     "heatpump": ("limit consumption", "switch off", "absorb surplus"),
     "waterheater": ("limit consumption", "switch off", "absorb surplus"),
-    "whitegoods": ("limit consumption", "switch off"),
+    "whitegoods": ("choose the start", "limit consumption", "switch off"),
+    "hvac": ("limit consumption", "switch off", "absorb surplus"),
+    "fuelcell": ("generate by price", "limit feed-in", "switch off"),
+    "switch": ("switch on and off",),
+    "submeter": (),
     "battery": ("charge surplus", "discharge for own load", "limit consumption", "limit feed-in"),
     "pv": ("limit feed-in",),
 }

@@ -23,7 +23,18 @@ WAITS_AT_MOST_S = 120.0
 """A car that may charge and does not for so long is full: nothing is reserved for it."""
 FOLLOWS_S = 12.0
 """An inverter is where it was told to be after so long."""
-RANKS = {"heatpump": 1, "waterheater": 1, "whitegoods": 1, "evse": 2, "battery": 3, "pv": 0}
+RANKS = {
+    "heatpump": 1,
+    "waterheater": 1,
+    "hvac": 1,
+    "whitegoods": 1,
+    "switch": 1,
+    "evse": 2,
+    "battery": 3,
+    "pv": 0,
+    "fuelcell": 0,
+    "submeter": 0,
+}
 """Cars are reduced before heat, heat before anything is switched off."""
 GRID_SIDE = ("grid_limit", "failsafe")
 STEERED = {"limit_upper", "limit_lower", "setpoint", "standby"}

@@ -42,3 +42,5 @@ def build(spec: DeviceSpec, orders: Orders, seed: int, site: str, start: float, 
             return ChargingPoint(spec, orders, seed, site, start)
         case "heatpump":
             return HeatPumpUnit(spec, orders)
+        case _:
+            raise WorldError(f"{site}.{spec.name}", f"the world has no physics for a {spec.kind}")
