@@ -92,6 +92,9 @@ class Conversation:
 
     A side is a part in the play, named as its standard names it (``energy_guard``); ``opened_by`` and ``answered_by``
     list the roles that may play it, so that one table serves, say, a DSO and a head-end as energy guard.
+
+    ``deal`` are the words that make it binding: there is a deal exactly if one of them is in the stream that its
+    receiver reads. A table without any informs and binds nobody.
     """
 
     name: str
@@ -103,6 +106,7 @@ class Conversation:
     lapses: Sequence[Lapse] = ()
     clause: str = ""
     use_cases: tuple[str, ...] = ()
+    deal: tuple[type[Message], ...] = ()
 
     @property
     def start(self) -> str:
@@ -122,6 +126,13 @@ class Conversation:
     def says(self, side: str) -> set[type[Message]]:
         """Every word this side may ever say: the permissions are made from it."""
         return {t.says for t in self.turns if t.speaker == side}
+
+    def closer(self, word: type[Message]) -> str:
+        """The side that says a word of the deal. Raises KeyError when the table has no such word."""
+        for turn in self.turns:
+            if turn.says is word:
+                return turn.speaker
+        raise KeyError(f"{self.name}: nobody says {word.__name__}")
 
     def faults(self) -> list[str]:
         """What is wrong with the table; empty when it is sound."""
@@ -146,7 +157,22 @@ class Conversation:
             for lapse in self.lapses
             if lapse.state not in states
         ]
-        return sorted(bad)
+        return sorted(bad + self._deal_faults())
+
+    def _deal_faults(self) -> list[str]:
+        bad: list[str] = []
+        for word in self.deal:
+            turns = [t for t in self.turns if t.says is word]
+            name = word.__name__
+            if not turns:
+                bad.append(f"{name}: makes the deal, but nobody says it")
+            if not word.durable:
+                bad.append(f"{name}: makes the deal, but no stream keeps it")
+            if any(t.then != END for t in turns):
+                bad.append(f"{name}: makes the deal, but the talk goes on after it")
+            if len({t.speaker for t in turns}) > 1:
+                bad.append(f"{name}: both sides could make the deal with it")
+        return bad
 
     def paths(self, at: str | None = None, seen: tuple[Turn, ...] = ()) -> Iterator[tuple[Turn, ...]]:
         """Every lawful sequence of turns, each turn at most once."""
