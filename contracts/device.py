@@ -94,6 +94,8 @@ class DeviceReading(Message, frozen=True, kw_only=True):
     """``estimated`` where the product does not measure (bare SG-Ready contacts): then the most that it can draw."""
     limit_percent: Percent | None = None
     """The limit that the hardware holds, share of its rating, as read back; 100 without one. None: it cannot tell."""
+    session_wh: Wh | None = None
+    """Charged since the car was plugged in, where the station counts it."""
 
 
 class SetPower(Message, frozen=True, kw_only=True):

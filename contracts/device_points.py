@@ -27,7 +27,8 @@ POINTS: dict[str, dict[str, bool]] = {
         "timeout_s": True,
         "failsafe_current_a": True,
         "soc_percent": False,
-        "phases_used": True,
+        "phases_used": False,
+        "phase_mode": True,
     },
     "pv": {
         "power_w": False,
@@ -135,7 +136,7 @@ NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
     "battery": (("power_w",), ("soc_percent",)),
     "heatpump": (("power_setpoint_w", "sg_ready_1"),),
     "relay": (("relay_1",),),
-    "whitegoods": (("state",), ("start", "enabled")),
+    "whitegoods": (("state", "power_w"), ("start", "enabled")),
     "waterheater": (("power_w", "state"), ("power_setpoint_w", "target_temperature_c", "enabled")),
     "hvac": (("room_temperature_c",), ("target_temperature_c", "enabled")),
     "fuelcell": (("power_w",), ("power_setpoint_w", "enabled")),

@@ -81,12 +81,16 @@ class Impossible(Exception):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds at the device's terminals, and the value inside them that is asked for; all None: its own mode."""
+    """Bounds at the device's terminals, and the value inside them that is asked for; all None: its own mode.
+
+    urgent  safety: also what would otherwise not be interrupted
+    """
 
     lower_w: float | None = None
     upper_w: float | None = None
     setpoint_w: float | None = None
     standby: bool = False
+    urgent: bool = False
 
     def within(self, other: "Envelope") -> "Envelope":
         """The tightest of both; ``other``'s setpoint gives way."""
@@ -95,6 +99,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
             upper_w=_tightest(min, self.upper_w, other.upper_w),
             setpoint_w=self.setpoint_w if self.setpoint_w is not None else other.setpoint_w,
             standby=self.standby or other.standby,
+            urgent=self.urgent or other.urgent,
         )
 
     def clip(self, value_w: float) -> float:
@@ -114,6 +119,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to write, in this order, and what then really holds.
 
     renew_every_s  run seconds after which the product wants to be told again; None: it holds what it has
+    once           what is written only starts something: the product's own course may change it afterwards
     """
 
     writes: dict[str, Value]
@@ -121,6 +127,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     upper_w: float | None = None
     setpoint_w: float | None = None
     renew_every_s: float | None = None
+    once: bool = False
 
 
 class Terminals(ABC):

@@ -173,7 +173,7 @@ class ObeyOrders:
         self._shows = None
         # What forgets is always told, also what it shows already: its own timer has to start anew.
         shows = await self.hardware.put(plan, values, renew=plan.renew_every_s is not None)
-        self._shows, self._plan, self._written_at = shows, plan, self.clock.now()
+        self._shows, self._plan, self._written_at = {} if plan.once else shows, plan, self.clock.now()
         return PowerApplied(lower_w=plan.lower_w, upper_w=plan.upper_w, setpoint_w=plan.setpoint_w, readback=shows)
 
     async def saw(self, values: Values, reading: DeviceReading, writing: int) -> None:
@@ -299,7 +299,13 @@ class ObeyGateway:
 
 
 def _envelope(order: SetPower) -> Envelope:
-    return Envelope(lower_w=order.lower_w, upper_w=order.upper_w, setpoint_w=order.setpoint_w, standby=order.standby)
+    return Envelope(
+        lower_w=order.lower_w,
+        upper_w=order.upper_w,
+        setpoint_w=order.setpoint_w,
+        standby=order.standby,
+        urgent=order.urgent,
+    )
 
 
 def _effective(standing: Standing) -> Envelope:
@@ -308,4 +314,4 @@ def _effective(standing: Standing) -> Envelope:
     if standing.direct is None:
         return here
     upper = standing.direct.upper_w
-    return here.within(Envelope(upper_w=upper, standby=upper is None))
+    return here.within(Envelope(upper_w=upper, standby=upper is None, urgent=True))
