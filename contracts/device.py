@@ -10,7 +10,7 @@ import msgspec
 from contracts.kit import END, Conversation, Lapse, Message, Turn
 from contracts.reasons import Reason
 from contracts.roles import CEM, DEVICES
-from contracts.units import Instant, Percent, Phases, Seconds, W, Wh
+from contracts.units import Celsius, Instant, Percent, Phases, Seconds, W, Wh
 
 DeviceClass = Literal[
     "evse",
@@ -94,6 +94,10 @@ class DeviceReading(Message, frozen=True, kw_only=True):
     """``estimated`` where the product does not measure (bare SG-Ready contacts): then the most that it can draw."""
     limit_percent: Percent | None = None
     """The limit that the hardware holds, share of its rating, as read back; 100 without one. None: it cannot tell."""
+    temperature_c: Celsius | None = None
+    """What stores its heat or cold: the tank of a water heater, heat pump or generator, the room of an air conditioner."""
+    outdoor_temperature_c: Celsius | None = None
+    """Where the device has a sensor for it."""
     session_wh: Wh | None = None
     """Charged since the car was plugged in, where the station counts it."""
 

@@ -92,6 +92,8 @@ class Point(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scale_register   address of a signed register with a power-of-ten exponent that multiplies the value (SunSpec)
     function         Modbus function for writing: 6 (single), 16 (multiple), or by the number of words
     settle_ms        how long the device may take until a write can be read back, wall time
+    echo             false: its register shows something else than what was written (the power that flows, not the one
+                     that was asked for), so it cannot be read back, and another point may have the same address
     document         key in the file's `documents`; the first one when empty
     clause           where in that document
     """
@@ -116,6 +118,7 @@ class Point(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     write: WriteTo | None = None
     function: Literal["auto", "single", "multiple"] = "auto"
     settle_ms: float = 0.0
+    echo: bool = True
     document: str = ""
     clause: str
 

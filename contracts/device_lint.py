@@ -103,8 +103,8 @@ def _point(device: DeviceFile, name: str, point: Point) -> Iterator[str]:
         yield f"{place}: has {point.words} registers, line.max_registers is {device.line.max_registers}"
     if point.access == "rw":
         yield from _writable(device, place, point)
-    elif point.write is not None:
-        yield f"{place}: has a write address but access is r"
+    elif point.write is not None or not point.echo:
+        yield f"{place}: has a write address or no echo, but access is r"
 
 
 def _writable(device: DeviceFile, place: str, point: Point) -> Iterator[str]:
@@ -131,6 +131,8 @@ def _writable(device: DeviceFile, place: str, point: Point) -> Iterator[str]:
 def _overlaps(device: DeviceFile) -> Iterator[str]:
     taken: dict[tuple[str, int], str] = {}
     for name, point in device.points.items():
+        if not point.echo:
+            continue  # what it shows belongs to another point
         for address in range(point.address, point.address + point.words):
             other = taken.setdefault((point.table, address), name)
             # Several masked points may share one register; two whole ones may not.

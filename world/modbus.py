@@ -108,7 +108,7 @@ class SimulatedUnit:
         """
         for name, value in values.items():
             codec = self._codecs.get(name)
-            if codec is None:
+            if codec is None or not codec.point.echo:
                 continue
             point = codec.point
             if point.table in ("coil", "discrete"):

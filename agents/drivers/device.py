@@ -129,13 +129,15 @@ class Device:
     async def read(self, names: tuple[str, ...] | list[str] | None = None) -> dict[str, Reading]:
         """Asks the device, in as few requests as its document allows; all points without `names`.
 
+        Points without echo show nothing of their own, so they are left out of the answer.
+
         raises  DriverError; UnknownPointError for a name that the device does not have
         """
         values, at = await self._values(tuple(names) if names is not None else None)
         return {name: Reading(value=value, at=at, age=0.0) for name, value in values.items()}
 
     async def write(self, name: str, value: Value) -> None:
-        """Writes and reads back: returns only when the device shows the value.
+        """Writes and reads back: returns only when the device shows the value, or took it where there is no echo.
 
         raises  UnknownPointError, ReadOnlyError, contracts.registers.RangeError before anything is written;
                 WriteNotConfirmedError when the device shows something else; DriverError
@@ -158,7 +160,8 @@ class Device:
         except DriverError as error:
             self._failed(error)
             raise
-        await self._confirm(name, value, point, exponent)
+        if point.echo:
+            await self._confirm(name, value, point, exponent)
 
     async def _confirm(self, name: str, value: Value, point: Point, exponent: int) -> None:
         line = self.file.line
@@ -225,7 +228,8 @@ class Device:
             for name in names or ():
                 if name not in self.points:
                     raise UnknownPointError(self.where, name, tuple(self.points))
-            points = self.points.values() if names is None else [self.points[name] for name in names]
+            wanted = self.points.values() if names is None else [self.points[name] for name in names]
+            points = [point for point in wanted if point.echo]
             plan = self._plans[names] = Plan(self.unit, points, self.file.line, self._spans, self.chain)
         return plan
 
