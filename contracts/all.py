@@ -1,9 +1,37 @@
 """Everything that can be said. Importing this module fills the vocabulary."""
 
-from contracts import device, emergency, grid_state, metering, operator, power_limit, system
+from contracts import (
+    customer,
+    device,
+    emergency,
+    flexibility,
+    forecast,
+    grid_state,
+    metering,
+    operator,
+    own_plans,
+    power_limit,
+    site_power,
+    system,
+    tariff,
+)
 from contracts.kit import Conversation
 
-_MODULES = (power_limit, metering, grid_state, emergency, device, operator, system)
+_MODULES = (
+    power_limit,
+    metering,
+    grid_state,
+    emergency,
+    device,
+    flexibility,
+    own_plans,
+    tariff,
+    site_power,
+    forecast,
+    customer,
+    operator,
+    system,
+)
 
 
 def conversations() -> dict[str, Conversation]:

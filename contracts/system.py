@@ -36,6 +36,20 @@ class Refusal(Message, frozen=True, kw_only=True):
     reason: Reason
 
 
+class NoDeal(Message, frozen=True, kw_only=True):
+    """The word that would have made the deal of this talk was never stored and never will be: nothing binds.
+
+    Said by who was about to close when it comes back, in that word's own place in the stream: of the two, one is there.
+    """
+
+    topic = "system"
+    durable = True
+    ttl_s = 60.0
+
+    table: str
+    talk: str
+
+
 class GroupMessage(Message, frozen=True, kw_only=True):
     """One message to all members of a group; the infrastructure knows the members, the sender need not."""
 

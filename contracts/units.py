@@ -19,6 +19,10 @@ SUFFIXES = {
     "_percent": "%",
     "_c": "degC",
     "_share": "1",
+    "_eur": "EUR",
+    "_eur_per_kwh": "EUR/kWh",
+    "_wh_per_k": "Wh/K",
+    "_w_per_k": "W/K",
 }
 """Field suffix -> unit. A test holds every message to this table."""
 
@@ -41,9 +45,16 @@ V = Annotated[float, unit("V", "voltage, phase to neutral", ge=0, le=100_000)]
 A = Annotated[float, unit("A", "current, signed like active power", ge=-100_000, le=100_000)]
 Hz = Annotated[float, unit("Hz", "frequency", ge=0, le=100)]
 Seconds = Annotated[float, unit("s", "duration", ge=0)]
+OffsetS = Annotated[float, unit("s", "difference of two instants, signed", ge=-_FINITE, le=_FINITE)]
 Percent = Annotated[float, unit("%", "share of a hundred", ge=-1000, le=1000)]
 Celsius = Annotated[float, unit("degC", "temperature", ge=-100, le=300)]
 Share = Annotated[float, unit("1", "share of one", ge=0, le=10)]
+Eur = Annotated[float, unit("EUR", "money", ge=-_FINITE, le=_FINITE)]
+EurPerKwh = Annotated[
+    float, unit("EUR/kWh", "price of energy; beyond 100 EUR/kWh it is a fault, not a price", ge=-100, le=100)
+]
+WhPerK = Annotated[float, unit("Wh/K", "heat capacity", ge=0, le=_FINITE)]
+WPerK = Annotated[float, unit("W/K", "heat loss per degree", ge=0, le=_FINITE)]
 Instant = Annotated[datetime, Meta(description="instant of the run's clock, UTC, ISO 8601", tz=True)]
 Phases = tuple[float, float, float]
 """One value per phase L1, L2, L3; the field's suffix names the unit."""

@@ -20,8 +20,9 @@ def _value(info: inspect.Type, dice: random.Random) -> Any:
     match info:
         case inspect.Metadata(type=inner):
             return _value(inner, dice)
-        case inspect.StructType(fields=fields):
-            return {f.encode_name: _value(f.type, dice) for f in fields if f.required or dice.random() < 0.5}
+        case inspect.StructType(fields=fields, tag=tag, tag_field=tag_field):
+            raw = {f.encode_name: _value(f.type, dice) for f in fields if f.required or dice.random() < 0.5}
+            return raw if tag_field is None else {tag_field: tag, **raw}
         case inspect.UnionType(types=types):
             return _value(dice.choice(types), dice)
         case inspect.NoneType():
@@ -40,6 +41,10 @@ def _value(info: inspect.Type, dice: random.Random) -> Any:
             return "".join(dice.choice("abcxyz-09 äß") for _ in range(max(shortest or 0, dice.randint(1, 12))))
         case inspect.DateTimeType():
             return START + timedelta(seconds=dice.randint(0, 86_400))
+        case inspect.DateType():
+            return (START + timedelta(days=dice.randint(0, 365))).date()
+        case inspect.TimeType():
+            return (START + timedelta(seconds=dice.randint(0, 86_399))).time()
         case inspect.LiteralType(values=values) | inspect.EnumType(cls=values):
             return dice.choice(list(values))
         case inspect.TupleType(item_types=types):

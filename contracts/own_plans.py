@@ -1,0 +1,383 @@
+"""Devices and cars that decide for themselves: starts that ask first, incentives, the car's own charging plan.
+
+The energy manager gives room and prices; the plan is the device's own and comes back.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from contracts.kit import END, Conversation, Lapse, Message, Turn
+from contracts.profiles import PlannedPower, PowerSequence, PriceSlot
+from contracts.reasons import Reason
+from contracts.roles import CEM, DEVICES, ESP, EV, GATEWAY
+from contracts.units import A, Eur, Instant, Percent, W, Wh
+
+# -------------------------------------------------------------------- a start that asks first
+
+
+class AnnounceStart(Message, frozen=True, kw_only=True):
+    """A new operation is about to begin: what it will take at most. IEC-JWG2113-S1; IEC-JWG4."""
+
+    topic = "start_check"
+    clause = "IEC-JWG2113-S1; IEC-JWG4"
+
+    job: str
+    maximum_w: W
+    sequence: PowerSequence | None = None
+
+
+class HousePower(Message, frozen=True, kw_only=True):
+    """What the house takes now and what it may: the contract, or its own production where the user wants that limit.
+
+    ``of_energy``: the limit is on accumulated energy, ``left_wh`` is what is left of it.
+    """
+
+    topic = "start_check"
+
+    at: Instant
+    total_w: W
+    subscribed_w: W
+    limited_by: Literal["contract", "own_production", "energy"]
+    lower_w: W | None = None
+    left_wh: Wh | None = None
+    exempt: bool = False
+    after_warning: Literal["run", "wait", "cancel"] = "wait"
+
+
+class StartClear(Message, frozen=True, kw_only=True):
+    """It fits; it begins."""
+
+    topic = "start_check"
+
+
+class StartWarning(Message, frozen=True, kw_only=True):
+    """It does not fit: shown on the device and passed on by the CEM to the others and the display."""
+
+    topic = "start_check"
+
+    excess_w: W
+    then: Literal["run", "wait", "cancel"]
+    reason: Reason
+
+
+start_check = Conversation(
+    "start_check",
+    opener="device",
+    opened_by=DEVICES,
+    answerer="energy_manager",
+    answered_by=(CEM,),
+    turns=[
+        Turn("start", "device", AnnounceStart, "announced"),
+        Turn("announced", "energy_manager", HousePower, "told"),
+        Turn("told", "device", StartClear, END),
+        Turn("told", "device", StartWarning, END),
+    ],
+    lapses=[Lapse("announced", after=15.0), Lapse("told", after=15.0)],
+    clause="IEC-JWG2113-S1",
+    use_cases=("limits.start-warning", "limits.own-production"),
+)
+
+# -------------------------------------------------------------------- incentives: the device plans itself
+
+
+class GiveIncentive(Message, frozen=True, kw_only=True):
+    """Prices, or own generation now and expected: an encouragement, no command. IC-DE-PUC-INCENTIVE-HP, -HP-1."""
+
+    topic = "incentive"
+    ttl_s = 300.0
+    clause = "IC-DE-PUC-INCENTIVE-HP; IC-PT-PUC-HVAC-TARIFF; IC-DE-PUC-HP-1"
+
+    prices: tuple[PriceSlot, ...] = ()
+    pv_power_w: W | None = None
+    pv_expected: tuple[PlannedPower, ...] = ()
+
+
+class OwnPlan(Message, frozen=True, kw_only=True):
+    """What the device will do, by itself."""
+
+    topic = "incentive"
+    ttl_s = 300.0
+
+    power: tuple[PlannedPower, ...]
+    reason: Reason
+
+
+class IncentiveDeclined(Message, frozen=True, kw_only=True):
+    """It does not plan itself."""
+
+    topic = "incentive"
+
+    reason: Reason
+
+
+incentive = Conversation(
+    "incentive",
+    opener="energy_manager",
+    opened_by=(CEM,),
+    answerer="device",
+    answered_by=DEVICES,
+    turns=[
+        Turn("start", "energy_manager", GiveIncentive, "given"),
+        Turn("given", "device", OwnPlan, END),
+        Turn("given", "device", IncentiveDeclined, END),
+    ],
+    lapses=[Lapse("given", after=30.0)],
+    clause="IC-DE-PUC-INCENTIVE-HP",
+    use_cases=("home.incentive-device",),
+)
+
+# -------------------------------------------------------------------- the car decides its plan
+
+
+class ChargingDemand(Message, frozen=True, kw_only=True):
+    """What the car needs: energy, level now and wished, when it leaves, at which charging point. IC-PT-PUC-CEVC."""
+
+    topic = "charging"
+    durable = True
+    ttl_s = 300.0
+    clause = "IC-PT-PUC-CEVC; IC-DE-PUC-EM-1"
+
+    evse: str
+    energy_wh: Wh
+    capacity_wh: Wh
+    soc_percent: Percent | None = None
+    target_percent: Percent | None = None
+    leaves_at: Instant | None = None
+    not_before: Instant | None = None
+    least_a: A = 6.0
+    most_a: A = 16.0
+    phases: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
+    incentive: Literal["cheapest", "greenest"] | None = None
+
+
+class ChargingOffer(Message, frozen=True, kw_only=True):
+    """The most that may be drawn, by period, and the incentive table. ``maximum_a`` is per phase."""
+
+    topic = "charging"
+    durable = True
+    ttl_s = 300.0
+
+    maximum_a: A
+    maximum: tuple[PlannedPower, ...] = ()
+    incentives: tuple[PriceSlot, ...]
+
+
+class DemandRefused(Message, frozen=True, kw_only=True):
+    """The car cannot be served so."""
+
+    topic = "charging"
+    durable = True
+    ttl_s = 60.0
+
+    reason: Reason
+
+
+class ChargingPlan(Message, frozen=True, kw_only=True):
+    """The car's own plan, within the most that may be drawn."""
+
+    topic = "charging"
+    durable = True
+    ttl_s = 300.0
+
+    power: tuple[PlannedPower, ...]
+    energy_wh: Wh
+    cost_eur: Eur | None = None
+
+
+class DemandWithdrawn(Message, frozen=True, kw_only=True):
+    """Not so: the car will ask again."""
+
+    topic = "charging"
+    durable = True
+    ttl_s = 60.0
+
+    reason: Reason
+
+
+class ChargingPlanTaken(Message, frozen=True, kw_only=True):
+    """The charging point will give what the plan needs."""
+
+    topic = "charging"
+    durable = True
+    ttl_s = 60.0
+
+
+class ChargingPlanRefused(Message, frozen=True, kw_only=True):
+    """The plan exceeds what was offered, or what has come up since."""
+
+    topic = "charging"
+    durable = True
+    ttl_s = 60.0
+
+    reason: Reason
+
+
+class ChargingStatus(Message, frozen=True, kw_only=True):
+    """How the charge goes; said at home while it lasts, and once when it is over."""
+
+    topic = "charging"
+    ttl_s = 60.0
+    clause = "IC-DE-PUC-EM-5; IC-DE-PUC-SOC; IC-PT-PUC-CEVC status"
+
+    at: Instant
+    evse: str
+    state: Literal["plugged", "charging", "paused", "finished", "gone"]
+    power_w: W
+    energy_wh: Wh
+    soc_percent: Percent | None = None
+    quality: Literal["measured", "estimated"] = "measured"
+
+
+charging_plan = Conversation(
+    "charging_plan",
+    opener="car",
+    opened_by=(EV,),
+    answerer="energy_manager",
+    answered_by=(CEM,),
+    turns=[
+        Turn("start", "car", ChargingDemand, "demanded"),
+        Turn("demanded", "energy_manager", ChargingOffer, "offered"),
+        Turn("demanded", "energy_manager", DemandRefused, END),
+        Turn("offered", "car", ChargingPlan, "planned"),
+        Turn("offered", "car", DemandWithdrawn, END),
+        Turn("planned", "energy_manager", ChargingPlanTaken, END),
+        Turn("planned", "energy_manager", ChargingPlanRefused, END),
+    ],
+    lapses=[Lapse("demanded", after=30.0), Lapse("offered", after=60.0), Lapse("planned", after=30.0)],
+    deal=(ChargingPlanTaken,),
+    clause="IC-PT-PUC-CEVC",
+    use_cases=("mobility.coordinated",),
+)
+
+# -------------------------------------------------------------------- the DR adapter
+
+
+class AskOptions(Message, frozen=True, kw_only=True):
+    """A programmed appliance asks the adapter when it should run. ETSI-5.3.1."""
+
+    topic = "options"
+    clause = "ETSI-5.3.1 option query"
+
+    job: str
+    sequence: PowerSequence
+    earliest_start: Instant
+    done_by: Instant
+
+
+class RunOption(msgspec.Struct, frozen=True, kw_only=True):
+    """One time to run and what it costs; no cost where only the offline profile is known."""
+
+    start: Instant
+    cost_eur: Eur | None = None
+    green_percent: Percent | None = None
+    note: str = ""
+
+
+class OptionsAre(Message, frozen=True, kw_only=True):
+    """Best first. ``offline``: no link, so the pre-programmed profile decided."""
+
+    topic = "options"
+
+    options: tuple[RunOption, ...]
+    offline: bool = False
+
+
+class NoOptions(Message, frozen=True, kw_only=True):
+    """The adapter knows nothing about it: run by your own default."""
+
+    topic = "options"
+
+    reason: Reason
+
+
+class OptionChosen(Message, frozen=True, kw_only=True):
+    """The appliance, or its user, takes this one."""
+
+    topic = "options"
+
+    start: Instant
+    by: Literal["device", "user"]
+
+
+class OptionsDeclined(Message, frozen=True, kw_only=True):
+    """None of them."""
+
+    topic = "options"
+
+    reason: Reason
+
+
+device_options = Conversation(
+    "device_options",
+    opener="device",
+    opened_by=DEVICES,
+    answerer="adapter",
+    answered_by=(GATEWAY,),
+    turns=[
+        Turn("start", "device", AskOptions, "asked"),
+        Turn("asked", "adapter", OptionsAre, "offered"),
+        Turn("asked", "adapter", NoOptions, END),
+        Turn("offered", "device", OptionChosen, END),
+        Turn("offered", "device", OptionsDeclined, END),
+    ],
+    lapses=[Lapse("asked", after=15.0), Lapse("offered", after=3600.0)],
+    clause="ETSI-5.3.1",
+    use_cases=("home.dr-adapter",),
+)
+
+
+class PublishModel(Message, frozen=True, kw_only=True):
+    """An appliance type's object model for the adapter, or the profile that it follows without a link. ETSI-5.3.1.
+
+    ``avoid`` are local hours of the day with regular peaks (0..23).
+    """
+
+    topic = "options"
+    durable = True
+    ttl_s = 86_400.0
+    clause = "ETSI-5.3.1 object model, offline profile"
+
+    kind: str
+    version: int
+    sequences: tuple[PowerSequence, ...] = ()
+    avoid: tuple[int, ...] = ()
+
+
+class ModelTaken(Message, frozen=True, kw_only=True):
+    """The adapter can deal with this type from now on."""
+
+    topic = "options"
+    durable = True
+    ttl_s = 60.0
+
+    kind: str
+    version: int
+
+
+class ModelRefused(Message, frozen=True, kw_only=True):
+    """The model before still holds."""
+
+    topic = "options"
+    durable = True
+    ttl_s = 60.0
+
+    reason: Reason
+
+
+model_download = Conversation(
+    "model_download",
+    opener="provider",
+    opened_by=(ESP,),
+    answerer="adapter",
+    answered_by=(GATEWAY,),
+    turns=[
+        Turn("start", "provider", PublishModel, "published"),
+        Turn("published", "adapter", ModelTaken, END),
+        Turn("published", "adapter", ModelRefused, END),
+    ],
+    lapses=[Lapse("published", after=60.0)],
+    deal=(ModelTaken,),
+    clause="ETSI-5.3.1",
+    use_cases=("home.dr-adapter",),
+)
