@@ -17,7 +17,18 @@ HUB = "hub"
 """The grid side's server, and its JetStream domain. Each other site's server is named like the site."""
 
 Action = Literal[
-    "cut", "mend", "kill", "plug_in", "unplug", "start_programme", "load", "blackout", "restore", "fault", "clear_fault"
+    "cut",
+    "mend",
+    "kill",
+    "plug_in",
+    "unplug",
+    "start_programme",
+    "open_door",
+    "load",
+    "blackout",
+    "restore",
+    "fault",
+    "clear_fault",
 ]
 LINK_ACTIONS = frozenset({"cut", "mend", "kill"})
 """What the launcher does itself; everything else happens in the world."""
@@ -54,6 +65,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     silence_s, failsafe_a   what the device does by itself without its master, see ``world.spec.DeviceSpec``
     rating_var    reactive power at the rating, + = inductive
     profile       SimBench profile that drives the simulated hardware
+    measures      of a submeter: the device of the site in its circuit, such as ``heatpump1``
     settings      of the role; they win over ``[defaults.<role>]``
     """
 
@@ -72,6 +84,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     silence_s: float = 0.0
     failsafe_a: float = 0.0
     profile: str = ""
+    measures: str = ""
     settings: dict[str, Any] = {}
 
 

@@ -96,4 +96,5 @@ def _device(entry: AgentEntry) -> DeviceSpec:
         soc_percent=entry.soc_percent,
         silence_s=entry.silence_s,
         failsafe_a=entry.failsafe_a,
+        measures=entry.measures,
     )

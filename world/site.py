@@ -4,6 +4,7 @@ import msgspec
 
 from world.control import Orders
 from world.equipment import (
+    Appliance,
     BatteryUnit,
     ChargingPoint,
     Equipment,
@@ -11,6 +12,7 @@ from world.equipment import (
     Moment,
     Phased,
     Readings,
+    Submeter,
     build,
     draw,
 )
@@ -63,6 +65,9 @@ class Site:
         devices = [build(one, orders.get(one.name) or Orders(), seed, spec.name, start, sky) for one in spec.devices]
         # A battery looks at what the others leave over.
         self.devices: list[Equipment] = sorted(devices, key=lambda one: isinstance(one, BatteryUnit))
+        for one in self.devices:
+            if isinstance(one, Submeter) and one.spec.measures:
+                one.measured = self.device(one.spec.measures)
         chance = draw(seed, f"{spec.name}.meter")
         self.counter = Counter(import_wh=chance.uniform(*DEFAULT_METER_WH), export_wh=chance.uniform(*DEFAULT_METER_WH))
         self._appliance_phase = chance.randrange(3)
@@ -126,6 +131,10 @@ class Site:
                 self._charging_point(event.device).plug_in(car)
             case "unplug":
                 self._charging_point(event.device).unplug()
+            case "start_programme" if event.device:
+                self._appliance(event.device).arm(event.programme, instant)
+            case "open_door":
+                self._appliance(event.device).open_door()
             case "start_programme":
                 if event.programme not in house.PROGRAMMES:
                     raise WorldError(self.spec.name, f"no programme {event.programme!r}: {sorted(house.PROGRAMMES)}")
@@ -148,6 +157,12 @@ class Site:
         one = self.device(name)
         if not isinstance(one, ChargingPoint):
             raise WorldError(f"{self.spec.name}.{name}", "is not a charging point")
+        return one
+
+    def _appliance(self, name: str) -> Appliance:
+        one = self.device(name)
+        if not isinstance(one, Appliance):
+            raise WorldError(f"{self.spec.name}.{name}", "is no appliance with programmes")
         return one
 
     def dump(self) -> SiteState:

@@ -21,6 +21,7 @@ Action = Literal[
     "plug_in",
     "unplug",
     "start_programme",
+    "open_door",
     "load",
     "blackout",
     "restore",
@@ -45,6 +46,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     silence_s      setting of the device: after so long without its master it goes into its own safe state (0: never). A
                    charging point that nobody reads then gives ``failsafe_a`` per phase; a battery or heat pump that
                    nobody writes to works for itself again
+    measures       of a submeter: the device whose circuit it measures; empty: one that nobody controls
     """
 
     name: str
@@ -62,6 +64,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     soc_percent: float = 5.0
     silence_s: float = 0.0
     failsafe_a: float = 0.0
+    measures: str = ""
 
 
 class HouseholdSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,7 +114,9 @@ class EventSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     plug_in          a car at ``site``/``device`` wants ``energy_wh`` and stays ``stays_s``
     unplug           the car at ``site``/``device`` goes
-    start_programme  ``programme`` (``dishwasher``, ``washing_machine``) at ``site``
+    start_programme  ``programme`` (``world.physics.appliance.PROGRAMMES``) at ``site``/``device``; without a device a
+                     ``dishwasher`` or ``washing_machine`` of the household that nobody controls
+    open_door        of ``site``/``device``: its programme is over
     load             ``power_w`` more at ``site`` on ``phase`` (1..3; 0 = all) for ``stays_s``
     blackout         no voltage in the whole street, until ``restore``; an overload beyond all voltages does the same
     fault            ``fault`` (``world.live.FAULTS``) in the registers of ``site``/``device``, until ``clear_fault``;

@@ -146,7 +146,7 @@ class World:
                 return
         if event.site not in self._by_name:
             raise WorldError(event.site, f"is no site; there are {', '.join(self._by_name)}")
-        if event.action in ("plug_in", "unplug") or event.device not in ("", METER):
+        if event.action in ("plug_in", "unplug", "open_door") or event.device not in ("", METER):
             self._by_name[event.site].device(event.device)
 
     def inject(self, event: EventSpec) -> None:

@@ -11,10 +11,14 @@ from world.equipment.evse import ChargingPoint
 from world.equipment.heatpump import HeatPumpUnit
 from world.equipment.household import Household
 from world.equipment.pv import PvPlant
+from world.equipment.submeter import Submeter
+from world.equipment.switch import SwitchedLoad
+from world.equipment.whitegoods import Appliance
 from world.profiles import Noise
 from world.spec import DeviceSpec, WorldError
 
 __all__ = [
+    "Appliance",
     "BatteryUnit",
     "ChargingPoint",
     "Equipment",
@@ -24,6 +28,8 @@ __all__ = [
     "Phased",
     "PvPlant",
     "Readings",
+    "Submeter",
+    "SwitchedLoad",
     "build",
     "draw",
 ]
@@ -42,5 +48,11 @@ def build(spec: DeviceSpec, orders: Orders, seed: int, site: str, start: float, 
             return ChargingPoint(spec, orders, seed, site, start)
         case "heatpump":
             return HeatPumpUnit(spec, orders)
+        case "whitegoods":
+            return Appliance(spec, orders, seed, site)
+        case "switch":
+            return SwitchedLoad(spec, orders, seed, site)
+        case "submeter":
+            return Submeter(spec, orders, seed, site)
         case _:
             raise WorldError(f"{site}.{spec.name}", f"the world has no physics for a {spec.kind}")

@@ -14,7 +14,8 @@ NOMINAL_V = 230.0
 Phased = tuple[float, float, float]
 DARK: Phased = (0.0, 0.0, 0.0)
 BALANCED: Phased = (1 / 3, 1 / 3, 1 / 3)
-Readings = dict[str, Value]
+Readings = dict[str, Value | None]
+"""None: the device has such a value but not now, like the state of charge without a car."""
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -73,6 +74,15 @@ class Equipment(ABC):
 def draw(seed: int, name: str) -> random.Random:
     """The seed's own source of chance for one thing; independent of all others."""
     return random.Random(zlib.crc32(f"{seed}.{name}".encode()))
+
+
+def single(spec: DeviceSpec, seed: int, site: str) -> Phased:
+    """Shares of a device on all phases, or on its one; which one, the seed says unless the specification does."""
+    if spec.phases == 3:
+        return BALANCED
+    at = draw(seed, f"{site}.{spec.name}.phase").randrange(3) if spec.phase is None else spec.phase - 1
+    one, two, three = (1.0 if n == at else 0.0 for n in range(3))
+    return one, two, three
 
 
 def electric(moment: Moment, power_w: float, shares: Phased) -> Readings:

@@ -16,9 +16,10 @@ class ChargingPoint(Equipment):
         self.spec, self.orders = spec, orders
         drawn = draw(seed, f"{site}.{spec.name}.phase").randrange(3)
         phases = (0, 1, 2) if spec.phases == 3 else (drawn if spec.phase is None else spec.phase - 1,)
-        self._box = evse.Evse(rating_a=float(round(spec.rating_w / (NOMINAL_V * len(phases)))), phases=phases)
-        share = 1 / len(phases)
-        self.shares: Phased = tuple(share if p in phases else 0.0 for p in range(3))  # type: ignore[assignment]
+        self._wired = self._box = evse.Evse(
+            rating_a=float(round(spec.rating_w / (NOMINAL_V * len(phases)))), phases=phases
+        )
+        self._spread()
         self._state = evse.EvseState()
         self._visit: driver.Visit | None = None
         quarter = start - start % driver.QUARTER_S
@@ -27,6 +28,19 @@ class ChargingPoint(Equipment):
             shares = Profile(spec.profile).ahead(quarter)
             planned = driver.visits(shares, spec.rating_w, quarter, seed, f"{site}.{spec.name}")
         self._driver = driver.Driver(planned)
+
+    def _spread(self) -> None:
+        phases = self._box.phases
+        one, two, three = (1 / len(phases) if p in phases else 0.0 for p in range(3))
+        self.shares: Phased = (one, two, three)
+
+    def _switch_phases(self) -> None:
+        """A station that can charges on its first phase alone; its contactor opens for that, so the car starts anew."""
+        one = self.orders.word("phase_mode") == "one"
+        box = msgspec.structs.replace(self._wired, phases=self._wired.phases[:1]) if one else self._wired
+        if box.phases != self._box.phases:
+            self._box, self._state = box, msgspec.structs.replace(self._state, current_a=0.0)
+            self._spread()
 
     @property
     def soc_percent(self) -> float | None:
@@ -44,6 +58,7 @@ class ChargingPoint(Equipment):
 
     def advance(self, moment: Moment) -> None:
         self._come_and_go(moment.instant)
+        self._switch_phases()
         car = self._state.car
         wanted = 0.0 if car is None else driver.wanted_w(car, self._visit, moment.instant, len(self._box.phases))
         limit = self._limit_a(moment)
@@ -71,7 +86,7 @@ class ChargingPoint(Equipment):
         return self._box.rating_a if limit is None else limit
 
     def defaults(self) -> Readings:
-        return {"current_limit_a": self._box.rating_a, "enabled": True}
+        return {"current_limit_a": self._box.rating_a, "enabled": True, "phase_mode": "auto"}
 
     def readings(self, moment: Moment) -> Readings:
         state = self._state
@@ -84,7 +99,14 @@ class ChargingPoint(Equipment):
             "energy_wh": state.energy_wh,
             "session_wh": state.session_wh,
             "hardware_limit_a": self._box.rating_a,
+            "phases_used": self._phases_used(),
+            "soc_percent": self.soc_percent,
         }
+
+    def _phases_used(self) -> str:
+        if self._state.current_a <= 0:
+            return "none"
+        return "one" if len(self._box.phases) == 1 else "three"
 
     def dump(self) -> object:
         return (self._state, self._visit)
