@@ -27,6 +27,7 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     response_s              how long after an order a measured value may still be of before it
     household_reserve_w     assumed for everything else while the meter is silent
     priorities              device -> rank; the lowest rank is the last to be switched off
+    order_beats_hand        under an active, uncancelled contract for flexibility the hand does not override its orders
     """
 
     guard: str | None = None
@@ -78,6 +79,9 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     notice_repeat_s: float = 300.0
     report_every_s: float = 60.0
     request_minimum_w: float = 500.0
+
+    # wishes and plans
+    order_beats_hand: bool = False
 
     @property
     def stale_after_s(self) -> float:
