@@ -95,7 +95,7 @@ class DeviceReading(Message, frozen=True, kw_only=True):
     limit_percent: Percent | None = None
     """The limit that the hardware holds, share of its rating, as read back; 100 without one. None: it cannot tell."""
     temperature_c: Celsius | None = None
-    """What stores its heat or cold: the tank of a water heater, heat pump or generator, the room of an air conditioner."""
+    """Of what stores heat or cold: the tank of a water heater, heat pump or generator, an air conditioner's room."""
     outdoor_temperature_c: Celsius | None = None
     """Where the device has a sensor for it."""
     session_wh: Wh | None = None

@@ -8,20 +8,25 @@ from world.control import Orders
 from world.equipment.base import Equipment, Moment, Phased, Readings, draw
 from world.equipment.battery import BatteryUnit
 from world.equipment.evse import ChargingPoint
+from world.equipment.fuelcell import GeneratorUnit
 from world.equipment.heatpump import HeatPumpUnit
 from world.equipment.household import Household
+from world.equipment.hvac import AirConditionerUnit
 from world.equipment.pv import PvPlant
 from world.equipment.submeter import Submeter
 from world.equipment.switch import SwitchedLoad
+from world.equipment.waterheater import WaterHeaterUnit
 from world.equipment.whitegoods import Appliance
 from world.profiles import Noise
 from world.spec import DeviceSpec, WorldError
 
 __all__ = [
+    "AirConditionerUnit",
     "Appliance",
     "BatteryUnit",
     "ChargingPoint",
     "Equipment",
+    "GeneratorUnit",
     "HeatPumpUnit",
     "Household",
     "Moment",
@@ -30,6 +35,7 @@ __all__ = [
     "Readings",
     "Submeter",
     "SwitchedLoad",
+    "WaterHeaterUnit",
     "build",
     "draw",
 ]
@@ -48,6 +54,12 @@ def build(spec: DeviceSpec, orders: Orders, seed: int, site: str, start: float, 
             return ChargingPoint(spec, orders, seed, site, start)
         case "heatpump":
             return HeatPumpUnit(spec, orders)
+        case "waterheater":
+            return WaterHeaterUnit(spec, orders, seed, site)
+        case "hvac":
+            return AirConditionerUnit(spec, orders, seed, site)
+        case "fuelcell":
+            return GeneratorUnit(spec, orders)
         case "whitegoods":
             return Appliance(spec, orders, seed, site)
         case "switch":

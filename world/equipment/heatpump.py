@@ -31,9 +31,13 @@ class HeatPumpUnit(Equipment):
         setpoint = orders.number("power_setpoint_w")
         if self.spec.silence_s and orders.age_s(instant, "power_setpoint_w") > self.spec.silence_s:
             setpoint = None
-        if setpoint is None and contacts is heatpump.SgReady.NORMAL:
+        tank = orders.number("hot_water_target_c")
+        if setpoint is None and tank is None and contacts is heatpump.SgReady.NORMAL:
             return heatpump.FREE
-        return heatpump.Wish(contacts=contacts, setpoint_w=setpoint)
+        return heatpump.Wish(contacts=contacts, setpoint_w=setpoint, tank_c=tank)
+
+    def defaults(self) -> Readings:
+        return {"hot_water_target_c": heatpump.SET_C}
 
     def readings(self, moment: Moment) -> Readings:
         tank_c = self._state.tank.temperature_c

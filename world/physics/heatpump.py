@@ -55,9 +55,13 @@ class HeatPumpState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a controller has told the pump. ``setpoint_w`` beats the contacts; ``limit_w`` dims whatever is wanted."""
+    """What a controller has told the pump. ``setpoint_w`` beats the contacts; ``limit_w`` dims whatever is wanted.
+
+    ``tank_c`` is the tank's set temperature, where somebody asks for more than the pump's own.
+    """
 
     contacts: SgReady = SgReady.NORMAL
+    tank_c: float | None = None
     setpoint_w: float | None = None
     limit_w: float | None = None
 
@@ -111,6 +115,7 @@ def _wanted_w(pump: HeatPump, state: HeatPumpState, profile_w: float, performanc
         wanted = pump.rating_w if temperature < HIGHEST_C else 0.0
     else:
         target = RAISED_C if wish.contacts is SgReady.RAISED else SET_C
+        target = min(max(target, wish.tank_c or target), HIGHEST_C)
         gap = target - temperature
         wanted = profile_w
         if abs(gap) > _DEAD_BAND_K:
