@@ -2,18 +2,8 @@
 
 from typing import Literal
 
-from agents.kit.hardware import (
-    RUNNING_W,
-    Envelope,
-    HardwareSettings,
-    Impossible,
-    Plan,
-    Terminals,
-    Values,
-    by_phase,
-    needed,
-    number,
-)
+from agents.kit.hardware import RUNNING_W, Envelope, Impossible, Plan, Values, by_phase, number
+from agents.kit.thermal import ThermalSettings, ThermalTerminals
 from bus.envelope import instant
 from contracts.device import Announce, DeviceReading, Function, Operating
 from contracts.device_form import Value
@@ -38,14 +28,15 @@ _OPERATING: dict[str, Operating] = {
 }
 
 
-class HeatPumpSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Without order it heats as it sees fit.
+class HeatPumpSettings(ThermalSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Without order it heats as it sees fit. The store is a tank of 500 l that heats house and taps.
 
+    minimum_on_s, minimum_off_s  compressor protection
     minimum_run_w          least power of a running compressor
     blocked_upper_w        what it still draws in SG-Ready state 1, where its document says that it only dims
     forced_from_w          a wish for at least so much is SG-Ready state 4; None: its rating
     renew_every_s          how often a power register is written again
-    submeter, submeter_unit  a meter in front of it, behind the same gateway: the contacts measure nothing
+    hot_water_c, hot_water_usual_c  the tank's set temperature for extra hot water on demand, and otherwise
     """
 
     device: str = "lambda_eu_l"
@@ -53,28 +44,36 @@ class HeatPumpSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unkno
     blocked_upper_w: float = 0.0
     forced_from_w: float | None = None
     renew_every_s: float = 15.0
-    submeter: str | None = None
-    submeter_unit: int | None = None
+    minimum_on_s: float = 360.0
+    minimum_off_s: float = 600.0
+    comfort_low_c: float = 40.0
+    comfort_high_c: float = 55.0
+    capacity_wh_per_k: float = 581.5
+    cop_share: float = 3.4
+    hot_water_c: float = 58.0
+    hot_water_usual_c: float = 45.0
 
 
-class HeatPumpTerminals(Terminals):
+class HeatPumpTerminals(ThermalTerminals):
     """Whichever of the two ways the product has."""
 
     settings: HeatPumpSettings
     classes = ("heatpump",)
     wanted = ("power_w", *(f"power_l{n}_w" for n in (1, 2, 3)), "energy_wh", "state")
-    control = ("power_setpoint_w", "sg_ready_1", "sg_ready_2")
+    wanted = (*wanted, "tank_temperature_c", "outdoor_temperature_c")
+    control = ("power_setpoint_w", "sg_ready_1", "sg_ready_2", "hot_water_target_c")
+    temperatures = ("tank_temperature_c",)
 
-    @property
-    def _by_register(self) -> bool:
-        return "power_setpoint_w" in self.file.points
+    def least_w(self, values: Values) -> float:
+        # With contacts alone, whatever is less than all of it switches it off.
+        return self.settings.minimum_run_w if self.modulates else self.rating_w(values)
 
     def capabilities(self, values: Values) -> Announce:
         rating = self.rating_w(values)
         functions: tuple[Function, ...] = ("standby", "absorb")
-        if "power_w" in self.file.points or self.settings.submeter is not None:
+        if self.measures:
             functions = ("measure", *functions)
-        if self._by_register:
+        if self.modulates:
             functions = (*functions, "limit_upper", "setpoint")
         elif self.settings.blocked_upper_w > 0:
             functions = (*functions, "limit_upper")
@@ -86,8 +85,7 @@ class HeatPumpTerminals(Terminals):
             use_cases=("limits.lpc", "limits.fuse", "limits.emergency", "limits.congestion-direct"),
             nominal_lower_w=0.0,
             nominal_upper_w=rating,
-            # With contacts alone, whatever is less than all of it switches it off.
-            minimum_run_w=self.settings.minimum_run_w if self._by_register else rating,
+            minimum_run_w=self.least_w(values),
             phases=self.settings.phases,
             minimum_on_s=self.settings.minimum_on_s,
             minimum_off_s=self.settings.minimum_off_s,
@@ -97,10 +95,9 @@ class HeatPumpTerminals(Terminals):
 
     def reading(self, values: Values, at: float) -> DeviceReading:
         contacts = _contacts(values)
-        measures = "power_w" in self.file.points or self.settings.submeter is not None
-        power = needed(values, "power_w") if measures else self._most_w(contacts, values)
+        power = self.power_w(values, self._most_w(contacts, values))
         operating = self._operating(values, contacts, power)
-        return DeviceReading(
+        reading = DeviceReading(
             at=instant(at),
             power_w=power,
             power_by_phase_w=by_phase(values, power, self.settings.phases),
@@ -108,8 +105,9 @@ class HeatPumpTerminals(Terminals):
             lower_w=0.0,
             upper_w=0.0 if operating in ("fault", "off") else self.rating_w(values),
             energy_wh=number(values, "energy_wh"),
-            quality="measured" if measures else "estimated",
+            quality="measured" if self.measures else "estimated",
         )
+        return self.warm(reading, values)
 
     def _most_w(self, contacts: Contacts | None, values: Values) -> float:
         """What it draws at most in a state of the contacts: all that can be said without a meter."""
@@ -132,7 +130,7 @@ class HeatPumpTerminals(Terminals):
             raise Impossible(
                 "cannot_feed", "a heat pump feeds nothing: give an upper bound of 0 or more", upper_w=upper
             )
-        return self._register(envelope, upper, rating) if self._by_register else self._switch(envelope, upper, values)
+        return self._register(envelope, upper, rating) if self.modulates else self._switch(envelope, upper, values)
 
     def _register(self, envelope: Envelope, upper: float, rating: float) -> Plan:
         setpoint = None if envelope.setpoint_w is None else min(max(envelope.setpoint_w, 0.0), upper)
@@ -164,12 +162,26 @@ class HeatPumpTerminals(Terminals):
             contacts = "encouraged"
         else:
             contacts = "normal"
+        return self._set(contacts, values)
+
+    def _set(self, contacts: Contacts, values: Values) -> Plan:
         one, two = CONTACTS[contacts]
         # The contact that opens goes first, so that no third state is passed on the way.
         order: list[tuple[str, Value]] = sorted(
             {"sg_ready_1": one, "sg_ready_2": two}.items(), key=lambda item: item[1]
         )
         return Plan(writes=dict(order), lower_w=0.0, upper_w=self._most_w(contacts, values))
+
+    def hot_water(self, values: Values, wanted: bool = True) -> Plan:
+        """Extra hot water now, or no longer: by the tank's set temperature, else by SG-Ready's forced operation."""
+        rating = self.rating_w(values)
+        if "hot_water_target_c" in self.file.points:
+            target = self.settings.hot_water_c if wanted else self.settings.hot_water_usual_c
+            return Plan(writes={"hot_water_target_c": target}, lower_w=0.0, upper_w=rating)
+        if "sg_ready_1" not in self.file.points:
+            text = f"{self.file.device} cannot be asked for hot water: it has neither a set temperature nor contacts"
+            raise Impossible("no_hot_water", text)
+        return self._set("forced" if wanted else "normal", values)
 
 
 def _contacts(values: Values) -> Contacts | None:

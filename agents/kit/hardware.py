@@ -133,10 +133,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Terminals(ABC):
     """One class of device, over the registers of any product of that class. Pure.
 
-    wanted   points that a reading is made of, as far as the product has them
-    control  points that orders are written to
+    wanted     points that a reading is made of, as far as the product has them
+    control    points that orders are written to
+    generates  it runs when its power is negative
     """
 
+    generates: bool = False
     classes: tuple[str, ...]
     wanted: tuple[str, ...]
     control: tuple[str, ...]

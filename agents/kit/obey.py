@@ -74,8 +74,12 @@ class MinimumTimes:
             self.since = at
         self.on = on
 
-    def objection(self, settings: HardwareSettings, envelope: Envelope, least_w: float, now: float) -> Reason | None:
-        """Why an order that is not urgent has to wait. ``least_w`` is the least that it draws while on."""
+    def objection(
+        self, settings: HardwareSettings, envelope: Envelope, least_w: float, now: float, *, generates: bool = False
+    ) -> Reason | None:
+        """Why an order that is not urgent has to wait. ``least_w`` is the least that it draws (generates) while on."""
+        if generates:
+            envelope = _mirrored(envelope)
         upper = envelope.upper_w
         off = envelope.standby or (upper is not None and upper < max(least_w, 1.0)) or envelope.setpoint_w == 0
         start = (envelope.lower_w or 0.0) > 0 or (envelope.setpoint_w or 0.0) > 0
@@ -147,7 +151,8 @@ class ObeyOrders:
             return Reason(code="essential", text=text, binding="profile")
         if order.urgent:
             return None
-        return self.times.objection(self.settings, envelope, self._least_w(), now)
+        generates = self.terminals.generates
+        return self.times.objection(self.settings, envelope, self._least_w(), now, generates=generates)
 
     def _least_w(self) -> float:
         try:
@@ -296,6 +301,17 @@ class ObeyGateway:
         if command.kind == "emergency" and self.orders.settings.essential:
             return Reason(code="essential", text="the agreed profile lets this device stay on", binding="profile")
         return None
+
+
+def _mirrored(envelope: Envelope) -> Envelope:
+    """As a consumer of the same power would be told."""
+    lower, upper, setpoint = envelope.lower_w, envelope.upper_w, envelope.setpoint_w
+    return Envelope(
+        lower_w=None if upper is None else -upper,
+        upper_w=None if lower is None else -lower,
+        setpoint_w=None if setpoint is None else -setpoint,
+        standby=envelope.standby,
+    )
 
 
 def _envelope(order: SetPower) -> Envelope:

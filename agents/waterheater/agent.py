@@ -1,0 +1,16 @@
+"""A water heater's agent."""
+
+from agents.kit.agent import Agent
+from agents.kit.hardware import hardware
+from agents.kit.join import JoinHome
+from agents.kit.obey import ObeyGateway, ObeyOrders
+from agents.kit.readings import AnswerStatus, SayReadings
+from agents.waterheater.terminals import WaterHeaterSettings, WaterHeaterTerminals
+from contracts.roles import WATERHEATER
+
+AGENT = Agent(
+    role=WATERHEATER,
+    settings=WaterHeaterSettings,
+    skills=(ObeyOrders, ObeyGateway, SayReadings, AnswerStatus, JoinHome),
+    resources=hardware(WaterHeaterTerminals),
+)
