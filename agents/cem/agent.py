@@ -14,6 +14,7 @@ from agents.cem.settings import CemSettings
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.use_surplus import UseSurplus
 from agents.cem.watch_devices import WatchDevices
+from agents.cem.wishes import Wishes
 from agents.kit.agent import Agent
 from contracts.roles import CEM
 
@@ -23,6 +24,7 @@ AGENT = Agent(
     skills=(
         Premises,
         JoinDevices,
+        Wishes,
         ProtectFuse,
         SteerDevices,
         UseSurplus,

@@ -1,19 +1,22 @@
 """The fast loop: with every reading of the meter the connection point is held inside all bounds at once.
 
-Precedence (design, section 4): safety and fuse, then failsafe and grid limit, then agreed flexibility, then surplus;
-the tightest bound wins, so precedence only decides what may break minimum times and what is named as the reason.
+Precedence (design, section 4): safety and fuse, then failsafe and grid limit, then the wishes in their own order
+(the user's hand first), then surplus; the tightest bound wins, so precedence only decides what may break minimum times
+and what is named as the reason. A wish only ever takes room that the bounds leave.
 """
 
 from dataclasses import dataclass, replace
 from math import inf
 
-from agents.cem.allocate import Bounds, Envelope, allocate
+from agents.cem.allocate import Bounds, Envelope, Unit, allocate
+from agents.cem.fit_wish import fit_unit, with_wish
 from agents.cem.premises import Claim, Device, Premises
 from agents.cem.protect_fuse import ProtectFuse
 from agents.cem.settings import CemSettings
 from agents.cem.shape import next_order
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.use_surplus import UseSurplus
+from agents.cem.wishes import Wish, Wishes
 from agents.kit.skill import every, skill
 from bus.clock import Clock
 
@@ -39,6 +42,7 @@ class KeepLimits:
     steer: SteerDevices
     surplus: UseSurplus
     fuse: ProtectFuse
+    wishes: Wishes
     _decided_at: float = -inf
     _started_at: float = -inf
 
@@ -73,9 +77,10 @@ class KeepLimits:
         steered = [d for d in premises.devices.values() if d.steered]
         if not steered:
             return
-        wishes = self.surplus.refresh()
+        surplus = self.surplus.refresh()
         bounds, base = self._bounds(), premises.base()
-        units = [d.unit(now, self.settings, wishes.get(d.name, 0.0)) for d in steered if d.name not in premises.standby]
+        led = {d.name: wish for d in steered if (wish := self.wishes.of(d.name)) is not None}
+        units = [self._unit(d, surplus.get(d.name, 0.0), led, now) for d in steered if d.name not in premises.standby]
         if not premises.meter_fresh:
             units = [replace(u, power_w=max(0.0, u.power_w)) for u in units]
         if premises.charge_first:
@@ -83,7 +88,15 @@ class KeepLimits:
         envelopes = allocate(bounds, base, units)
         trace = next((c.trace for c in premises.claims.values() if c.trace is not None), None)
         for device in steered:
-            self._tell(device, envelopes.get(device.name), bounds, now, trace)
+            wish, envelope = led.get(device.name), envelopes.get(device.name)
+            if wish is not None and envelope is not None:
+                envelope = with_wish(envelope, wish, device.announce)
+            self._tell(device, envelope, bounds, now, trace or (wish.trace if wish is not None else None))
+
+    def _unit(self, device: Device, surplus_w: float, led: dict[str, Wish], now: float) -> Unit:
+        unit = device.unit(now, self.settings, surplus_w)
+        wish = led.get(device.name)
+        return unit if wish is None else fit_unit(unit, wish)
 
     def _tell(
         self,
@@ -113,7 +126,7 @@ class KeepLimits:
             self.settings,
             standby=standby,
             urgent=bounds.urgent or off is not None,
-            load=device.announce.device_class not in ("pv", "battery"),
+            load=device.announce.device_class not in ("pv", "battery", "fuelcell"),
             least_w=device.announce.minimum_run_w,
         )
         if order is not None:

@@ -112,6 +112,8 @@ class Device:
             wants = min(max(wish_w, lower), upper)
         elif a.device_class == "pv":
             lower = wants = min(self.potential_w, 0.0)
+        elif a.device_class == "fuelcell":
+            lower = wants = min(r.power_w, 0.0)
         elif r.operating in ("running", "waiting", "paused") and not self._waits_in_vain(now):
             wants = upper
         return self._as(lower, upper, wants, rank, power_w=r.power_w, fresh=True, now=now)
@@ -130,7 +132,7 @@ class Device:
         a, since = self.announce, now - self.switched_at
         return Unit(
             name=self.name,
-            kind=a.device_class,
+            kind="pv" if a.device_class == "fuelcell" else a.device_class,  # both generate, and are held back last
             power_w=power_w,
             lower_w=max(lower, a.nominal_lower_w),
             upper_w=min(upper, a.nominal_upper_w) if fresh else upper,

@@ -1,7 +1,7 @@
 """What is wanted of each device, by whom, and who goes first.
 
-A wish never beats safety, fuse, failsafe or a grid limit: the fast loop fits the leading wish into them. Among wishes the
-user's hand goes first, then an agreed order, a rule, a price threshold, the device's own plan, the plan, advice.
+A wish never beats safety, fuse, failsafe or a grid limit: the fast loop fits the leading wish into them. Among wishes
+the user's hand goes first, then an agreed order, a rule, a price threshold, the device's own plan, the plan, advice.
 """
 
 from collections.abc import Callable

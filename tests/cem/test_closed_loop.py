@@ -14,6 +14,7 @@ from agents.cem.settings import CemSettings
 from agents.cem.shape import Order
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.use_surplus import UseSurplus
+from agents.cem.wishes import Wishes
 from agents.kit.agent import Peers
 from bus.address import Address
 from bus.bus import Heard
@@ -111,7 +112,9 @@ async def live(names: list[str], claim: Claim, seed: int, hours: float = 1.0) ->
     premises = Premises(Address.parse("h07.cem.main"), clock, settings, Peers())
     steer, fuse = Orders(clock), ProtectFuse(cast(Any, Quiet()), settings, premises)
     surplus = UseSurplus(clock, settings, premises)
-    loop = KeepLimits(clock, settings, premises, cast(SteerDevices, steer), surplus, fuse)
+    loop = KeepLimits(
+        clock, settings, premises, cast(SteerDevices, steer), surplus, fuse, Wishes(clock, settings, premises)
+    )
     fleet = {Address.parse(f"h07.{n}"): a for n, a in appliances().items() if n in names}
     for address, appliance in fleet.items():
         premises.devices[address] = Device(address, appliance.announce, clock.now())
