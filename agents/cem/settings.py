@@ -6,6 +6,7 @@ import msgspec
 
 from agents.cem.limit_state import Return, Silence
 from agents.kit.agent import Settings
+from contracts.customer import DevicePreferences
 from contracts.device import READING_EVERY_S
 from contracts.power_limit import FAILSAFE_DURATION_S, HEARTBEAT_EVERY_S
 
@@ -27,7 +28,22 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     response_s              how long after an order a measured value may still be of before it
     household_reserve_w     assumed for everything else while the meter is silent
     priorities              device -> rank; the lowest rank is the last to be switched off
+    plan                    False: no plan, only limits and surplus; plan_at_least_s between two of them
+    plan_caution_share      of the band between expected and highest load counts against hard bounds
+    plan_deviation_w        a quarter hour's mean that is so far off its plan asks for a new one
+    peak_band_share         of the contracted power that a plan keeps free
+    car_stays_s             a car whose departure nobody says wants its energy within this time
+    limit_lasts_s           how long a limit without end is taken to last in a plan
     order_beats_hand        under an active, uncancelled contract for flexibility the hand does not override its orders
+    users                   app -> user -> what he may: hand, preferences, plans, rules, ``hand:evse.1``, or ``*``;
+                            an app of the home that is not named may do everything
+    consents                party -> purposes for which it may have personal data or act here
+    preferences             device or class -> what holds until people say otherwise
+    consent_assumed         who puts a CEM in has agreed to control; a class or device is taken out by preferences
+    time_zone, latitude_deg, longitude_deg   of the household: its local times, its sunset and sunrise
+    hand_waits_s            so long a device may take to do what the hand wants; then the answer says what it does
+    business_as_usual_s     ends by itself after this (IC-FR-PUC6-SC2)
+    export_means            in which order less is fed in for the supplier; export_request_s if it names no end
     """
 
     guard: str | None = None
@@ -82,6 +98,44 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     # wishes and plans
     order_beats_hand: bool = False
+    plan: bool = True
+    plan_horizon_s: float = 86_400.0
+    plan_at_least_s: float = 60.0
+    plan_time_limit_s: float = 2.0
+    plan_gap_share: float = 0.01
+    plan_caution_share: float = 0.5
+    plan_deviation_w: float = 1500.0
+    peak_band_share: float = 0.03
+    fallback_price_eur_per_kwh: float = 0.30
+    wear_eur_per_kwh: float = 0.02
+    switch_eur: float = 0.01
+    later_eur_per_h: float = 0.001
+    green_eur_per_kwh: float = 0.10
+    car_stays_s: float = 7200.0
+    limit_lasts_s: float = 7200.0
+
+    # people: who may do what, and what holds as long as nobody has said otherwise
+    users: dict[str, dict[str, tuple[str, ...]]] = msgspec.field(default_factory=dict)
+    consents: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    preferences: dict[str, DevicePreferences] = msgspec.field(default_factory=dict)
+    consent_assumed: bool = True
+    plans: Literal["automatic", "confirm", "off"] = "automatic"
+    time_zone: str = "Europe/Berlin"
+    latitude_deg: float = 51.3
+    longitude_deg: float = 9.5
+    hand_waits_s: float = 20.0
+    business_as_usual_s: float = 12 * 3600.0
+    rules_every_s: float = 5.0
+
+    # third parties: who may set envelopes, order, ask for less export, be told forecasts (None: whoever is in reach)
+    envelopes_from: tuple[str, ...] | None = None
+    export_requests_from: tuple[str, ...] | None = None
+    flexibility_contracts: tuple[str, ...] = ()
+    forecast_to: tuple[str, ...] = ()
+    export_means: tuple[Literal["absorb", "switch_off"], ...] = ("absorb", "switch_off")
+    export_request_s: float = 3600.0
+    export_step_w: float = 100.0
+    balance_every_s: float = 300.0
 
     @property
     def stale_after_s(self) -> float:

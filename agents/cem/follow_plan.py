@@ -1,0 +1,67 @@
+"""From a planned power to what the fast loop is asked to do. Pure.
+
+A plan gives purpose and envelope, not figures to chase: where it means "use the surplus" the fast loop follows the
+meter inside the plan's direction; where it means "this much from the grid" it gets a setpoint.
+"""
+
+from agents.cem.planner.plan import Course
+from agents.cem.wishes import Wish
+from contracts.device import DeviceClass
+from contracts.reasons import Reason
+
+SAME_W = 150.0
+"""Planned powers closer than this are alike: forecasts are not better."""
+ON_W = 20.0
+
+
+def wish_for(kind: DeviceClass, course: Course, slot: int, gcp_w: float, most_w: float, until: float) -> Wish | None:
+    """What to ask of a device in this slot; None: it is free.
+
+    gcp_w    planned power at the connection point in the slot
+    most_w   the highest power that the device can take (PV: what it can feed in, <= 0)
+    until    run instant after which the plan says nothing; the wish drops out then
+    """
+    power, why = course.power_w[slot], course.why[slot]
+    match kind:
+        case "battery":
+            return _battery(power, gcp_w, why, until)
+        case "pv":
+            return None if power <= most_w + SAME_W else _wish(why, until, lower_w=power)
+        case "fuelcell":
+            off = power > -ON_W
+            return _wish(why, until, off=off, setpoint_w=None if off else power)
+        case "evse":
+            if power >= most_w - SAME_W:
+                return None
+            return _wish(why, until, upper_w=power if power > ON_W else 0.0)
+        case "heatpump" | "waterheater" | "hvac":
+            return _wish(why, until, upper_w=0.0) if power <= ON_W else _wish(why, until, setpoint_w=power)
+        case _:
+            return None
+
+
+def _battery(power: float, gcp_w: float, why: Reason, until: float) -> Wish | None:
+    balanced = abs(gcp_w) <= SAME_W
+    if power > SAME_W:
+        return _wish(why, until, lower_w=0.0) if balanced else _wish(why, until, setpoint_w=power)
+    if power < -SAME_W:
+        return _wish(why, until, upper_w=0.0) if balanced else _wish(why, until, setpoint_w=power)
+    if gcp_w > SAME_W:
+        return _wish(why, until, lower_w=0.0)  # keeps what it has for a dearer hour, takes a surplus if there is one
+    if gcp_w < -SAME_W:
+        return _wish(why, until, upper_w=0.0)  # leaves its room for later, helps if something is switched on
+    return None
+
+
+def _wish(
+    why: Reason,
+    until: float,
+    *,
+    lower_w: float | None = None,
+    upper_w: float | None = None,
+    setpoint_w: float | None = None,
+    off: bool = False,
+) -> Wish:
+    return Wish(
+        source="plan", reason=why, lower_w=lower_w, upper_w=upper_w, setpoint_w=setpoint_w, off=off, until=until
+    )
