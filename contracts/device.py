@@ -54,6 +54,8 @@ class Announce(Message, frozen=True, kw_only=True):
     """Falls under direct control by law (BK6-22-300: above 4.2 kW, charging, heat pump, cooling, storage)."""
     essential: bool = False
     """Stays on in an emergency by the agreed profile (gas boiler, safety)."""
+    measures: str = ""
+    """Of a submeter: the device of the home in whose circuit it sits, as in the topology; its power counts once."""
 
 
 class Welcome(Message, frozen=True, kw_only=True):

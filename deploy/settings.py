@@ -49,7 +49,7 @@ def facts_of(topology: Topology, address: Address, where: Gateways, data: Path |
                 known[name] = getattr(site, name)
     if entry.device:
         known["device"] = entry.device
-        for name in ("unit", "rating_w", "capacity_wh"):
+        for name in ("unit", "rating_w", "capacity_wh", "measures"):
             if getattr(entry, name):
                 known[name] = getattr(entry, name)
         if entry.phases == 1:

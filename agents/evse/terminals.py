@@ -3,6 +3,8 @@
 import math
 from typing import Literal
 
+import msgspec
+
 from agents.kit.hardware import (
     NOMINAL_V,
     RUNNING_W,
@@ -28,10 +30,15 @@ STEP_A = 0.1
 
 
 class EvseSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Without order it falls back to the least that a car charges with on three phases, 6 A (4.14 kW, below 4.2 kW)."""
+    """Without order it falls back to the least that a car charges with on three phases, 6 A (4.14 kW, below 4.2 kW).
+
+    switches_phases  where the product can, charge on one phase when three would take more than is allowed; cars and
+                     contactors are spared when it stays false
+    """
 
     device: str = "abb_terra_ac"
     safe_upper_w: float | None = 4140.0
+    switches_phases: bool = False
 
 
 class EvseTerminals(Terminals):
@@ -45,9 +52,12 @@ class EvseTerminals(Terminals):
         *(f"current_l{n}_a" for n in (1, 2, 3)),
         *(f"voltage_l{n}_v" for n in (1, 2, 3)),
         "energy_wh",
+        "session_wh",
+        "soc_percent",
+        "phases_used",
         "hardware_limit_a",
     )
-    control = ("current_limit_a", "enabled")
+    control = ("current_limit_a", "enabled", "phase_mode")
 
     @property
     def _phases(self) -> tuple[Literal[1, 2, 3], ...]:
@@ -61,6 +71,10 @@ class EvseTerminals(Terminals):
         limit = self.file.points["current_limit_a"]
         return limit.min is None or limit.min < MIN_A or "enabled" in self.file.points
 
+    @property
+    def _switches(self) -> bool:
+        return self.settings.switches_phases and "phase_mode" in self.file.points and len(self._phases) == 3
+
     def _most_a(self, values: Values) -> float:
         known = [number(values, "hardware_limit_a"), self.file.rating.get("current_a")]
         if self.settings.rating_w is not None:
@@ -72,7 +86,11 @@ class EvseTerminals(Terminals):
 
     def _volts(self, values: Values) -> float:
         """Sum over the wired phases; never below nominal, so that a limit in W is kept in A."""
-        return sum(max(NOMINAL_V, math.ceil(number(values, f"voltage_l{n}_v") or 0.0)) for n in self._phases)
+        return sum(self._phase_v(values, n) for n in self._phases)
+
+    @staticmethod
+    def _phase_v(values: Values, phase: int) -> float:
+        return max(NOMINAL_V, math.ceil(number(values, f"voltage_l{phase}_v") or 0.0))
 
     def capabilities(self, values: Values) -> Announce:
         phases = self._phases
@@ -85,7 +103,7 @@ class EvseTerminals(Terminals):
             use_cases=("limits.lpc", "limits.fuse", "limits.emergency", "limits.congestion-direct"),
             nominal_lower_w=0.0,
             nominal_upper_w=self._most_a(values) * NOMINAL_V * len(phases),
-            minimum_run_w=MIN_A * NOMINAL_V * len(phases),
+            minimum_run_w=MIN_A * NOMINAL_V * (1 if self._switches else len(phases)),
             phases=phases,
             minimum_on_s=self.settings.minimum_on_s,
             minimum_off_s=self.settings.minimum_off_s,
@@ -102,12 +120,18 @@ class EvseTerminals(Terminals):
         return DeviceReading(
             at=instant(at),
             power_w=power,
-            power_by_phase_w=by_phase(values, power, self._phases),
+            power_by_phase_w=by_phase(values, power, self._used(values)),
             operating=self._operating(str(word), values, power),
             lower_w=0.0,
             upper_w=self._most_a(values) * NOMINAL_V * len(self._phases) if connected else 0.0,
             energy_wh=number(values, "energy_wh"),
+            session_wh=number(values, "session_wh") if connected else None,
+            soc_percent=number(values, "soc_percent") if connected else None,
         )
+
+    def _used(self, values: Values) -> tuple[Literal[1, 2, 3], ...]:
+        one = "one" in (values.get("phases_used"), values.get("phase_mode"))
+        return self._phases[:1] if one else self._phases
 
     def _operating(self, word: str, values: Values, power: float) -> Operating:
         match word:
@@ -130,9 +154,21 @@ class EvseTerminals(Terminals):
             wanted = envelope.setpoint_w
         wanted = 0.0 if envelope.standby else envelope.clip(wanted)
         step = max(STEP_A, Codec(self.file.points["current_limit_a"], self.file.line).step())
-        amps = round(math.floor(min(wanted / volts, most_a) / step + 1e-9) * step, 3)
+        amps = _floored(min(wanted / volts, most_a), step)
+        if not self._switches:
+            return self._stop(volts) if amps < MIN_A else self._charge(envelope, amps, volts)
+        if amps >= MIN_A:
+            plan = self._charge(envelope, amps, volts)
+            # The lower current first: in between it would draw what one phase was allowed, three times.
+            return msgspec.structs.replace(plan, writes={**plan.writes, "phase_mode": "three"})
+        one_v = self._phase_v(values, self._phases[0])
+        amps = _floored(min(wanted / one_v, most_a), step)
         if amps < MIN_A:
             return self._stop(volts)
+        plan = self._charge(envelope, amps, one_v)
+        return msgspec.structs.replace(plan, writes={"phase_mode": "one", **plan.writes})
+
+    def _charge(self, envelope: Envelope, amps: float, volts: float) -> Plan:
         writes: dict[str, Value] = {"current_limit_a": amps}
         if "enabled" in self.file.points:
             writes["enabled"] = True
@@ -146,3 +182,7 @@ class EvseTerminals(Terminals):
             return Plan(writes={"enabled": False}, lower_w=0.0, upper_w=0.0)
         # This product cannot stop: the least that it can do, and the truth about it.
         return Plan(writes={"current_limit_a": MIN_A}, lower_w=0.0, upper_w=MIN_A * volts)
+
+
+def _floored(amps: float, step: float) -> float:
+    return round(math.floor(amps / step + 1e-9) * step, 3)

@@ -1,0 +1,17 @@
+"""The agent of a washing machine, a dishwasher or a dryer."""
+
+from agents.kit.agent import Agent
+from agents.kit.hardware import hardware
+from agents.kit.join import JoinHome
+from agents.kit.obey import ObeyGateway, ObeyOrders
+from agents.kit.readings import AnswerStatus, SayReadings
+from agents.whitegoods.run_programme import RunProgramme
+from agents.whitegoods.terminals import WhitegoodsSettings, WhitegoodsTerminals
+from contracts.roles import WHITEGOODS
+
+AGENT = Agent(
+    role=WHITEGOODS,
+    settings=WhitegoodsSettings,
+    skills=(ObeyOrders, ObeyGateway, SayReadings, RunProgramme, AnswerStatus, JoinHome),
+    resources=hardware(WhitegoodsTerminals),
+)
