@@ -17,14 +17,13 @@ Mode = Literal["auto", "heat", "dry", "fan", "cool"]
 
 
 class HvacSettings(ThermalSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A living room of 30 m2, on one phase.
+    """A living room of 30 m2.
 
     minimum_off_s  compressor protection
     resumes        on after an order's end, where a restart has forgotten what the user had
     """
 
     device: str = "intesis_daikin_inmbsdai"
-    phases: tuple[Literal[1, 2, 3], ...] = (1,)
     comfort_low_c: float = 20.0
     comfort_high_c: float = 26.0
     capacity_wh_per_k: float = 1500.0

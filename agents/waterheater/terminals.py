@@ -1,7 +1,5 @@
 """A water heater's registers: the power that its element takes, or the contactor before it."""
 
-from typing import Literal
-
 from agents.kit.hardware import RUNNING_W, Envelope, Impossible, Plan, Values, by_phase, number
 from agents.kit.thermal import ThermalSettings, ThermalTerminals
 from bus.envelope import instant
@@ -21,13 +19,12 @@ _OPERATING: dict[str, Operating] = {
 
 
 class WaterHeaterSettings(ThermalSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """200 l, on one phase. Under an order without a setpoint it heats by itself only below ``comfort_low_c``.
+    """200 l. Under an order without a setpoint it heats by itself only below ``comfort_low_c``.
 
     renew_every_s  how often a power register is written again
     """
 
     device: str = "mypv_ac_elwa_2"
-    phases: tuple[Literal[1, 2, 3], ...] = (1,)
     demand_w: float = 240.0
     renew_every_s: float = 15.0
 

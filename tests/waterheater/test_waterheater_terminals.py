@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.kit.hardware import Envelope, Impossible
+from agents.kit.hardware import Envelope, Impossible, Values
 from agents.waterheater.terminals import WaterHeaterSettings, WaterHeaterTerminals
 from contracts import device_file
 from contracts.registers import RangeError
 
-ELWA = WaterHeaterTerminals(WaterHeaterSettings(), device_file.load("mypv_ac_elwa_2"))
+ELWA = WaterHeaterTerminals(WaterHeaterSettings(phases=(1,)), device_file.load("mypv_ac_elwa_2"))
 RELAY_FILE = "water_heater_waveshare_relay"
 RELAY = WaterHeaterTerminals(
     WaterHeaterSettings(device=RELAY_FILE, rating_w=2000.0),
     device_file.load(RELAY_FILE),
 )
-WARM = {
+WARM: Values = {
     "power_w": 0,
     "tank_temperature_c": 50.0,
     "state": "standby",

@@ -52,7 +52,7 @@ class GeneratorUnit(Equipment):
         state = self._state
         return {
             "power_w": -state.made_w,
-            "state": state.phase if moment.live else "off",
+            "state": self._word(moment),
             "tank_temperature_c": state.tank.temperature_c,
             "return_temperature_c": state.tank.temperature_c,
             "flow_temperature_c": state.tank.temperature_c + (15.0 if state.made_w else 0.0),
@@ -61,6 +61,12 @@ class GeneratorUnit(Equipment):
             "heartbeat": int(moment.instant) % _COUNTS_TO,
             "error": False,
         }
+
+    def _word(self, moment: Moment) -> str:
+        if not moment.live:
+            return "off"
+        # An engine that runs out still turns, and not every product tells that apart.
+        return "running" if self._state.phase == "stopping" else self._state.phase
 
     def dump(self) -> object:
         return self._state

@@ -5,7 +5,7 @@ from typing import get_args
 import msgspec
 
 from world.control import Orders
-from world.equipment.base import Equipment, Moment, Phased, Readings, draw
+from world.equipment.base import Equipment, Moment, Readings, draw, single
 from world.physics import room
 from world.spec import DeviceSpec
 
@@ -14,16 +14,12 @@ SUNNY_SHARE = (0.5, 1.0)
 
 
 class AirConditionerUnit(Equipment):
-    """It keeps its room by the settings that remote control and masters share; on one phase."""
+    """It keeps its room by the settings that remote control and masters share."""
 
     def __init__(self, spec: DeviceSpec, orders: Orders, seed: int, site: str) -> None:
         self.spec, self.orders = spec, orders
-        chance = draw(seed, f"{site}.{spec.name}")
-        drawn = chance.randrange(3)
-        phase = drawn if spec.phase is None else spec.phase - 1
-        if spec.phases == 1 or spec.phase is not None or spec.rating_w < 4_600:
-            self.shares: Phased = tuple(float(p == phase) for p in range(3))  # type: ignore[assignment]
-        self._sunny = chance.uniform(*SUNNY_SHARE)
+        self.shares = single(spec, seed, site)
+        self._sunny = draw(seed, f"{site}.{spec.name}.sun").uniform(*SUNNY_SHARE)
         self._unit = room.AirConditioner(rating_w=spec.rating_w)
         self._state = room.RoomState()
 

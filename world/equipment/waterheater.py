@@ -3,7 +3,7 @@
 import msgspec
 
 from world.control import Orders
-from world.equipment.base import NOMINAL_V, Equipment, Moment, Phased, Readings, draw
+from world.equipment.base import Equipment, Moment, Readings, single
 from world.physics import waterheater
 from world.spec import DeviceSpec
 
@@ -14,14 +14,11 @@ BACKUP_C = 40.0
 
 
 class WaterHeaterUnit(Equipment):
-    """Power by register, or a contactor before its own thermostat. Up to 4.6 kW it hangs on one phase."""
+    """Power by register, or a contactor before its own thermostat."""
 
     def __init__(self, spec: DeviceSpec, orders: Orders, seed: int, site: str) -> None:
         self.spec, self.orders = spec, orders
-        drawn = draw(seed, f"{site}.{spec.name}.phase").randrange(3)
-        phase = drawn if spec.phase is None else spec.phase - 1
-        if spec.phases == 1 or spec.rating_w <= 20 * NOMINAL_V:
-            self.shares: Phased = tuple(float(p == phase) for p in range(3))  # type: ignore[assignment]
+        self.shares = single(spec, seed, site)
         self._heater = waterheater.WaterHeater(rating_w=spec.rating_w)
         self._household = waterheater.Household(seed, f"{site}.{spec.name}")
         self._state = waterheater.HeaterState()
