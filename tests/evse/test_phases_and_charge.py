@@ -1,0 +1,58 @@
+"""Stations that charge on one phase or three, and that know the car's state of charge."""
+
+import pytest
+
+from agents.evse.terminals import EvseSettings, EvseTerminals
+from agents.kit.hardware import Envelope
+from contracts import device_file
+from contracts.device_form import Value
+
+VOLTS: dict[str, Value] = {f"voltage_l{n}_v": 230 for n in (1, 2, 3)}
+GOE = EvseTerminals(EvseSettings(rating_w=11_040.0, switches_phases=True), device_file.load("goe_charger"))
+BENDER = EvseTerminals(EvseSettings(rating_w=11_040.0), device_file.load("bender_cc613"))
+
+
+@pytest.mark.parametrize(
+    ("upper_w", "writes", "holds_w"),
+    [
+        (11_040.0, {"current_limit_a": 16.0, "enabled": True, "phase_mode": "three"}, 11_040.0),
+        (4_140.0, {"current_limit_a": 6.0, "enabled": True, "phase_mode": "three"}, 4_140.0),
+        (4_139.0, {"phase_mode": "one", "current_limit_a": 16.0, "enabled": True}, 3_680.0),
+        (1_500.0, {"phase_mode": "one", "current_limit_a": 6.0, "enabled": True}, 1_380.0),
+        (1_379.0, {"enabled": False}, 0.0),
+    ],
+)
+def test_below_three_times_six_amperes_one_phase_goes_on(
+    upper_w: float, writes: dict[str, Value], holds_w: float
+) -> None:
+    plan = GOE.plan(Envelope(upper_w=upper_w), VOLTS)
+    assert (plan.writes, plan.upper_w) == (writes, holds_w)
+
+
+def test_no_order_of_writes_draws_more_than_is_allowed_in_between() -> None:
+    up = list(GOE.plan(Envelope(upper_w=6_000.0), {**VOLTS, "phase_mode": "one"}).writes)
+    down = list(GOE.plan(Envelope(upper_w=3_000.0), {**VOLTS, "phase_mode": "three"}).writes)
+    assert up.index("current_limit_a") < up.index("phase_mode")
+    assert down.index("phase_mode") < down.index("current_limit_a")
+
+
+def test_it_announces_the_least_of_one_phase_only_if_it_may_switch() -> None:
+    assert GOE.capabilities({}).minimum_run_w == 1_380.0
+    stays = EvseTerminals(EvseSettings(rating_w=11_040.0), device_file.load("goe_charger"))
+    assert stays.capabilities({}).minimum_run_w == 4_140.0
+    assert stays.plan(Envelope(upper_w=3_000.0), VOLTS).writes == {"enabled": False}
+    single = EvseTerminals(
+        EvseSettings(rating_w=3_680.0, phases=(2,), switches_phases=True), device_file.load("goe_charger")
+    )
+    assert "phase_mode" not in single.plan(Envelope(upper_w=3_000.0), VOLTS).writes
+
+
+def test_a_reading_carries_the_charge_and_the_session_while_a_car_is_there() -> None:
+    values: dict[str, Value | None] = {**VOLTS, "state": "charging", "power_w": 3_680, "phases_used": "one"}
+    values |= {"soc_percent": 64, "session_wh": 5_000, "energy_wh": 73_536}
+    reading = BENDER.reading(values, 0.0)
+    assert (reading.soc_percent, reading.session_wh, reading.energy_wh) == (64.0, 5_000.0, 73_536.0)
+    assert reading.power_by_phase_w == (3_680.0, 0.0, 0.0)
+    gone = BENDER.reading({**values, "state": "idle", "power_w": 0}, 0.0)
+    assert (gone.soc_percent, gone.session_wh) == (None, None)
+    assert BENDER.reading({**values, "soc_percent": None}, 0.0).soc_percent is None
