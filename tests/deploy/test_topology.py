@@ -11,6 +11,7 @@ from deploy.topology import Topology, TopologyError, load
 from deploy.topology_faults import faults
 from deploy.world_spec import world_spec
 from world import street
+from world.world import World
 
 GOOD = """
 name = "mini"
@@ -56,6 +57,28 @@ def test_the_streets_are_simbench_s_own() -> None:
 
 def test_a_sound_topology_has_no_faults(tmp_path: Path) -> None:
     assert faults(read(tmp_path, GOOD)) == []
+
+
+def test_what_stores_heat_and_what_generates_has_a_role_a_product_and_physics(tmp_path: Path) -> None:
+    more = """  { role = "waterheater", name = "1", device = "mypv_ac_elwa_2", unit = 30, rating_w = 3500 },
+  { role = "waterheater", name = "2", device = "water_heater_waveshare_relay", unit = 31, rating_w = 2000.0 },
+  { role = "hvac", name = "1", device = "intesis_daikin_inmbsdai", unit = 32, rating_w = 1000, phases = 1 },
+  { role = "fuelcell", name = "1", device = "kwenergie_smartblock", unit = 33, rating_w = 4000.0 },
+]
+"""
+    made = read(tmp_path, GOOD.rstrip().removesuffix("]") + more)
+    assert faults(made) == []
+    world = World(world_spec(made), served=False)
+    for _ in range(60):
+        world.step(1.0)
+    kinds = {one.spec.name: one.spec.kind for one in world.sites[0].devices}
+    assert kinds == {
+        "evse1": "evse",
+        "waterheater1": "waterheater",
+        "waterheater2": "waterheater",
+        "hvac1": "hvac",
+        "fuelcell1": "fuelcell",
+    }
 
 
 @pytest.mark.parametrize(
