@@ -141,6 +141,17 @@ def test_a_writable_that_cannot_be_confirmed_is_found() -> None:
     assert any("writes one register" in fault for fault in with_limit(function="single"))
 
 
+def test_only_what_can_be_written_may_have_no_echo_and_then_share_its_register() -> None:
+    heater = load("mypv_ac_elwa_2")
+    assert faults(heater) == []
+    echoing = msgspec.structs.replace(heater.points["power_setpoint_w"], echo=True)
+    shared = changed(heater, points={**heater.points, "power_setpoint_w": echoing})
+    assert any("belongs to power_w" in fault for fault in faults(shared))
+    mute = msgspec.structs.replace(heater.points["power_w"], echo=False)
+    silent = changed(heater, points={**heater.points, "power_w": mute})
+    assert any("no echo, but access is r" in fault for fault in faults(silent))
+
+
 def test_sunspec_files_are_held_to_the_models() -> None:
     inverter = load("sunspec_inverter")
     form = inverter.sunspec

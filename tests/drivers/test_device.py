@@ -251,3 +251,21 @@ def test_points_are_read_in_few_requests_and_never_over_undocumented_holes() -> 
     assert [(r.address, r.count) for r in careful.requests] == [(0, 18), (52, 2), (60, 2), (70, 6)]
     keba = load("keba_p30")
     assert all(r.count <= 2 for r in Plan(255, keba.points.values(), keba.line, keba.ranges).requests)
+
+
+def test_a_point_without_echo_is_written_and_never_taken_for_what_was_written() -> None:
+    async def scene() -> None:
+        async with device("mypv_ac_elwa_2") as (heater, unit, _clock):
+            seen: list[tuple[str, object]] = []
+            unit.on_write = lambda name, value: seen.append((name, value))
+            unit.put({"power_w": 120})
+            await heater.write("power_setpoint_w", 2_000)
+            assert seen == [("power_setpoint_w", 2_000)]
+            unit.put({"power_w": 1_870, "power_setpoint_w": 5})
+            assert "power_setpoint_w" not in await heater.read()
+            assert (await heater.read(("power_w",)))["power_w"].value == 1_870
+            assert "power_setpoint_w" not in heater.last()
+            with pytest.raises(RangeError):
+                await heater.write("power_setpoint_w", 3_501)
+
+    run(scene)

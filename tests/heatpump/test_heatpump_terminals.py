@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.heatpump.terminals import CONTACTS, HeatPumpSettings, HeatPumpTerminals
-from agents.kit.hardware import Envelope, Impossible
+from agents.kit.hardware import Envelope, Impossible, Values
 from contracts import device_file
 
 REGISTER = HeatPumpTerminals(HeatPumpSettings(rating_w=4000.0, minimum_run_w=800.0), device_file.load("lambda_eu_l"))
@@ -69,3 +69,37 @@ def test_contacts_measure_nothing_so_the_reading_is_an_estimate_from_above() -> 
 def test_a_heat_pump_feeds_nothing() -> None:
     with pytest.raises(Impossible):
         REGISTER.plan(Envelope(upper_w=-1.0), {})
+
+
+def test_extra_hot_water_is_a_set_temperature_or_forced_contacts() -> None:
+    assert REGISTER.hot_water({}).writes == {"hot_water_target_c": 58.0}
+    assert REGISTER.hot_water({}, wanted=False).writes == {"hot_water_target_c": 45.0}
+    relays = by_contacts(forced_from_w=9000.0)
+    assert relays.hot_water(NORMAL).writes == {"sg_ready_1": True, "sg_ready_2": True}
+    assert relays.hot_water(NORMAL, wanted=False).writes == {"sg_ready_1": False, "sg_ready_2": False}
+
+
+def test_the_reading_says_the_tanks_and_the_outdoor_temperature_where_the_product_does() -> None:
+    values: Values = {
+        "power_w": 1200,
+        "state": "heating",
+        "tank_temperature_c": 46.5,
+        "outdoor_temperature_c": -3.0,
+    }
+    reading = REGISTER.reading(values, 0.0)
+    assert (reading.temperature_c, reading.outdoor_temperature_c) == (46.5, -3.0)
+    assert by_contacts().reading(NORMAL, 0.0).temperature_c is None
+
+
+def test_the_planner_sees_the_tank_and_how_the_pump_runs() -> None:
+    storage = REGISTER.storage({"power_w": 1200, "state": "heating", "tank_temperature_c": 46.5})
+    assert (storage.temperature_c, storage.upper_w, storage.least_w, storage.steps_w) == (46.5, 4000.0, 800.0, ())
+    assert (storage.minimum_on_s, storage.minimum_off_s, storage.on) == (360.0, 600.0, True)
+    assert storage.cop_share > 1
+    with pytest.raises(Impossible, match="temperature"):
+        by_contacts().storage(NORMAL)
+
+
+def test_it_announces_the_minimum_times_of_its_compressor() -> None:
+    announced = REGISTER.capabilities({})
+    assert (announced.minimum_on_s, announced.minimum_off_s) == (360.0, 600.0)
