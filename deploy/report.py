@@ -21,6 +21,7 @@ from deploy import records, report_figures
 from deploy.report_chart import Chart, draw
 from deploy.report_episodes import Episodes, FailsafeEpisode, LimitEpisode, Order, PhaseSpan, arrivals, episodes
 from deploy.report_figures import Effect, Fairness, HeldBack, Loading, Voltage
+from deploy.report_savings import Savings, savings, stacks
 from deploy.run_facts import RECORDS, REPORT, TRUTH, RunEnd, RunFacts
 from world.run import simulate
 from world.truth import Truth, read_truth
@@ -89,6 +90,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     transformer: Transformer
     voltages: Voltages
     held_back: HeldBack | None
+    savings: Savings | None
     limits: tuple[LimitEpisode, ...]
     orders: dict[str, int]
     refused: tuple[Order, ...]
@@ -182,6 +184,9 @@ def _summary(
             without_control=None if free is None else report_figures.voltage(free),
         ),
         held_back=None if truth is None or free is None else report_figures.held_back(truth, free),
+        savings=None
+        if truth is None or free is None or facts.world is None
+        else savings(truth, free, facts.world, stacks(events)),
         limits=story.limits,
         orders=dict(sorted(Counter(one.outcome for one in story.orders).items())),
         refused=tuple(one for one in story.orders if one.outcome == "refused"),

@@ -1,0 +1,176 @@
+"""What each site's energy cost and how much of its own it used, with control and without. Pure.
+
+Powers come from the world's own log, prices from the tariffs that were announced. A site that has charged or heated
+less by the end of the run has not saved that money: the difference is counted at its mean price.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from agents.cem.price_stack import Stack
+from contracts.tariff import AnnounceTariff
+from deploy.records import Event
+from deploy.report_figures import spans
+from world.spec import WorldSpec
+from world.truth import Truth
+
+ANNOUNCED = "announce_tariff"
+
+
+class SiteEnergy(msgspec.Struct, frozen=True, kw_only=True):
+    """One site over the run. ``self_consumed_share`` of what was generated; None without generation.
+
+    ``cost_eur`` None: nobody announced a price. ``flexible_wh``: taken by cars, heat and appliances; ``stored_wh``:
+    gained by batteries.
+    """
+
+    import_wh: float
+    export_wh: float
+    generated_wh: float
+    self_consumed_share: float | None
+    cost_eur: float | None
+    flexible_wh: float
+    stored_wh: float
+
+
+class SiteSavings(msgspec.Struct, frozen=True, kw_only=True):
+    """``saved_eur``: cost without less cost with, for the same energy in cars, heat and batteries."""
+
+    with_control: SiteEnergy
+    without_control: SiteEnergy
+    saved_eur: float | None
+
+
+class Savings(msgspec.Struct, frozen=True, kw_only=True):
+    """By site; totals over the sites that have a price."""
+
+    sites: dict[str, SiteSavings]
+    cost_eur: float | None
+    without_control_eur: float | None
+    saved_eur: float | None
+
+
+def stacks(events: Iterable[Event]) -> dict[str, Stack]:
+    """The prices of each site, as they were announced to its energy manager."""
+    found: dict[str, Stack] = {}
+    for event in events:
+        if event.word != ANNOUNCED or event.receiver is None or ".cem." not in event.receiver:
+            continue
+        word = event.message()
+        if isinstance(word, AnnounceTariff):
+            site = event.receiver.partition(".")[0]
+            stack = found.setdefault(site, Stack("UTC", None))
+            # Heard at its instant, but kept as if it had been known from the first slot on: past prices count too.
+            first = min((slot.start.timestamp() for slot in word.slots), default=event.at)
+            stack.take(event.sender, word, "", min(first, event.at))
+    return found
+
+
+def savings(run: Truth, free: Truth, world: WorldSpec, prices: Mapping[str, Stack]) -> Savings:
+    """Every site of the world, both ways."""
+    capacities = {
+        f"{site.name}.{device.name}": device.capacity_wh
+        for site in world.sites
+        for device in site.devices
+        if device.kind == "battery"
+    }
+    sites: dict[str, SiteSavings] = {}
+    for site in world.sites:
+        if f"{site.name}.power_w" not in run.columns:
+            continue
+        stack = prices.get(site.name)
+        one = _site(run, site.name, stack, capacities)
+        other = _site(free, site.name, stack, capacities)
+        sites[site.name] = SiteSavings(
+            with_control=one, without_control=other, saved_eur=_saved(one, other, _mean_price(run, stack))
+        )
+    priced = [s for s in sites.values() if s.saved_eur is not None]
+    return Savings(
+        sites=sites,
+        cost_eur=_total(s.with_control.cost_eur for s in priced),
+        without_control_eur=_total(s.without_control.cost_eur for s in priced),
+        saved_eur=_total(s.saved_eur for s in priced),
+    )
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known), 4) if known else None
+
+
+def _site(truth: Truth, site: str, stack: Stack | None, capacities: Mapping[str, float]) -> SiteEnergy:
+    instants = [value or 0.0 for value in truth.column("instant")]
+    dts = spans(instants)
+    power = [value or 0.0 for value in truth.column(f"{site}.power_w")]
+    generated = flexible = stored = 0.0
+    for name in truth.columns:
+        place, _, rest = name.partition(".")
+        device, _, quantity = rest.partition(".")
+        if place != site or not quantity:
+            continue
+        column = [value or 0.0 for value in truth.column(name)]
+        if quantity == "power_w":
+            energy = _energy(column, dts)
+            if device.startswith(("pv", "fuelcell")):
+                generated -= energy
+            elif not device.startswith("battery"):
+                flexible += energy
+        elif quantity == "soc_percent" and device.startswith("battery") and column:
+            stored += (column[-1] - column[0]) / 100 * capacities.get(f"{site}.{device}", 0.0)
+    taken = _energy([max(p, 0.0) for p in power], dts)
+    fed = -_energy([min(p, 0.0) for p in power], dts)
+    return SiteEnergy(
+        import_wh=round(taken, 1),
+        export_wh=round(fed, 1),
+        generated_wh=round(generated, 1),
+        self_consumed_share=round(max(0.0, 1 - fed / generated), 4) if generated > 1.0 else None,
+        cost_eur=None if stack is None else _cost(power, instants, dts, stack),
+        flexible_wh=round(flexible, 1),
+        stored_wh=round(stored, 1),
+    )
+
+
+def _energy(powers: Sequence[float], dts: Sequence[float]) -> float:
+    return sum(power * dt for power, dt in zip(powers, dts, strict=True)) / 3600
+
+
+def _cost(powers: Sequence[float], instants: Sequence[float], dts: Sequence[float], stack: Stack) -> float | None:
+    """None when any part of what was bought has no price."""
+    if len(instants) < 2:
+        return None
+    total = 0.0
+    buy = list(stack.pieces(instants[0], instants[-1]))
+    sell = list(stack.pieces(instants[0], instants[-1], sold=True))
+    b = s = 0
+    for power, at, dt in zip(powers, instants, dts, strict=True):
+        while b + 1 < len(buy) and buy[b].end <= at:
+            b += 1
+        while s + 1 < len(sell) and sell[s].end <= at:
+            s += 1
+        if power * dt > 0:
+            price = buy[b].price if buy else None
+            if price is None:
+                return None
+        else:
+            price = (sell[s].price if sell else None) or 0.0
+        total += power * dt / 3.6e6 * price
+    return round(total, 4)
+
+
+def _mean_price(truth: Truth, stack: Stack | None) -> float | None:
+    instants = [value or 0.0 for value in truth.column("instant")]
+    if stack is None or len(instants) < 2:
+        return None
+    pieces = list(stack.pieces(instants[0], instants[-1]))
+    if not pieces or any(piece.price is None for piece in pieces):
+        return None
+    length = instants[-1] - instants[0]
+    return sum((piece.price or 0.0) * (piece.end - piece.start) for piece in pieces) / length
+
+
+def _saved(one: SiteEnergy, other: SiteEnergy, mean_price: float | None) -> float | None:
+    if one.cost_eur is None or other.cost_eur is None or mean_price is None:
+        return None
+    more = one.flexible_wh + one.stored_wh - other.flexible_wh - other.stored_wh
+    return round(other.cost_eur - one.cost_eur + more / 1000 * mean_price, 4)
