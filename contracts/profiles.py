@@ -67,6 +67,8 @@ class PriceSlot(msgspec.Struct, frozen=True, kw_only=True):
     beyond_eur_per_kwh: EurPerKwh | None = None
     green_percent: Percent | None = None
     """Share of renewable energy in the grid's power."""
+    by_kind_eur_per_kwh: dict[str, EurPerKwh] = msgspec.field(default_factory=dict)
+    """The price instead for who has chosen this kind of energy (``renewable``). IEC-FP-PRICE, condition kind b."""
 
 
 class TemperatureSlot(msgspec.Struct, frozen=True, kw_only=True):

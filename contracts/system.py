@@ -4,10 +4,13 @@ from typing import Literal
 
 import msgspec
 
+from contracts.customer import PlanItem
+from contracts.device import Operating
 from contracts.kit import Message
+from contracts.profiles import PriceSlot
 from contracts.reasons import Reason
 from contracts.roles import APP, CEM, DSO, GATEWAY, HES, METER
-from contracts.units import Instant, Seconds, W
+from contracts.units import EurPerKwh, Instant, Percent, Seconds, W
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -80,7 +83,7 @@ class Shown(Message, frozen=True, kw_only=True):
 
     ``notices`` are the latest messages, newest first; ``warnings`` maps a device to why it is missing or abnormal;
     ``contract`` maps a direction to the level of its last contract notice; ``emergency`` is the text that stands until
-    its clearance.
+    its clearance; ``states`` are the devices' own words for what they do; ``prices`` are those to come, in order.
     """
 
     topic = "system"
@@ -94,6 +97,17 @@ class Shown(Message, frozen=True, kw_only=True):
     warnings: dict[str, str] = msgspec.field(default_factory=dict)
     devices: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    states: dict[str, Operating] = msgspec.field(default_factory=dict)
+    charged_wh: dict[str, float] = msgspec.field(default_factory=dict)
+    """Since the car was plugged in, by charging point."""
+    price_eur_per_kwh: EurPerKwh | None = None
+    prices: tuple[PriceSlot, ...] = ()
+    plan: tuple[PlanItem, ...] = ()
+    proposal: str | None = None
+    """The plan that waits for the user's word until ``confirm_by``; ``proposed`` is what it would do."""
+    proposed: tuple[PlanItem, ...] = ()
+    confirm_by: Instant | None = None
+    green_percent: Percent | None = None
 
 
 GROUP_SENDERS = (DSO, HES)

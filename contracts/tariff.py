@@ -36,6 +36,10 @@ class AnnounceTariff(Message, frozen=True, kw_only=True):
     slots: tuple[PriceSlot, ...]
     valid_until: Instant | None = None
     warning: str | None = None
+    issuer: str | None = None
+    """Whose prices they are, when a gateway of the customer's own site relays them; else the sender's."""
+    listed_eur_per_kwh: dict[str, EurPerKwh] = msgspec.field(default_factory=dict)
+    """Prices by the meter's register, without schedule: the meter tells which is in force. IEC-WGSP2143."""
     reason: Reason
 
 
@@ -145,17 +149,20 @@ class ActiveTariff(Message, frozen=True, kw_only=True):
 
 
 class AskTime(Message, frozen=True, kw_only=True):
-    """The CEM asks for the meter's time; the word's own instant is the CEM's clock. IEC-WGSP2141-1."""
+    """The CEM asks for the meter's time and says its own, as it is set now."""
 
     topic = "tariff"
+    ttl_s = 3600.0  # by a clock that is wrong: it must not make the word expire that puts it right
     clause = "IEC-WGSP2141-1"
+
+    cem_time: Instant | None = None
 
 
 class TimeIs(Message, frozen=True, kw_only=True):
     """The meter's clock and the register in force."""
 
     topic = "tariff"
-    ttl_s = 10.0
+    ttl_s = 3600.0
     clause = "IEC-WGSP2141 synchronization parameters"
 
     meter_time: Instant
@@ -166,7 +173,7 @@ class SyncTime(Message, frozen=True, kw_only=True):
     """The meter sees that the CEM's stamps drift and tells it the time, unasked. IEC-WGSP2141-2."""
 
     topic = "tariff"
-    ttl_s = 10.0
+    ttl_s = 3600.0
     clause = "IEC-WGSP2141-2"
 
     meter_time: Instant

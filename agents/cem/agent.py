@@ -2,16 +2,23 @@
 
 from agents.cem.act_in_emergency import ActInEmergency
 from agents.cem.answer_request import AnswerRequest
+from agents.cem.expect import Expect
 from agents.cem.follow_contract import FollowContract
+from agents.cem.help_hot_water import HelpHotWater
 from agents.cem.join_devices import JoinDevices
 from agents.cem.keep_limits import KeepLimits
+from agents.cem.keep_time import KeepTime
+from agents.cem.know_prices import KnowPrices
 from agents.cem.obey_command import ObeyCommand
 from agents.cem.obey_limit import ObeyLimit
+from agents.cem.preferences import Preferences
 from agents.cem.premises import Premises
 from agents.cem.protect_fuse import ProtectFuse
+from agents.cem.report_change import ReportChanges
 from agents.cem.report_power import ReportPower
 from agents.cem.settings import CemSettings
 from agents.cem.steer_devices import SteerDevices
+from agents.cem.take_hand import TakeHand
 from agents.cem.use_surplus import UseSurplus
 from agents.cem.watch_devices import WatchDevices
 from agents.cem.wishes import Wishes
@@ -23,8 +30,12 @@ AGENT = Agent(
     settings=CemSettings,
     skills=(
         Premises,
+        Preferences,
         JoinDevices,
         Wishes,
+        KeepTime,
+        KnowPrices,
+        Expect,
         ProtectFuse,
         SteerDevices,
         UseSurplus,
@@ -36,5 +47,8 @@ AGENT = Agent(
         WatchDevices,
         AnswerRequest,
         ReportPower,
+        ReportChanges,
+        TakeHand,
+        HelpHotWater,
     ),
 )

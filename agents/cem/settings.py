@@ -42,7 +42,7 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     consent_assumed         who puts a CEM in has agreed to control; a class or device is taken out by preferences
     time_zone, latitude_deg, longitude_deg   of the household: its local times, its sunset and sunrise
     hand_waits_s            so long a device may take to do what the hand wants; then the answer says what it does
-    business_as_usual_s     ends by itself after this (IC-FR-PUC6-SC2)
+    business_as_usual_s     ends by itself after this (IC-FR-PUC6-SC2); hot_water_s: extra hot water, at the latest
     export_means            in which order less is fed in for the supplier; export_request_s if it names no end
     """
 
@@ -125,17 +125,40 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     longitude_deg: float = 9.5
     hand_waits_s: float = 20.0
     business_as_usual_s: float = 12 * 3600.0
+    hot_water_s: float = 3600.0
     rules_every_s: float = 5.0
 
-    # third parties: who may set envelopes, order, ask for less export, be told forecasts (None: whoever is in reach)
+    # third parties: who may set envelopes, ask for less export, order (None: whoever is in reach)
     envelopes_from: tuple[str, ...] | None = None
     export_requests_from: tuple[str, ...] | None = None
     flexibility_contracts: tuple[str, ...] = ()
-    forecast_to: tuple[str, ...] = ()
     export_means: tuple[Literal["absorb", "switch_off"], ...] = ("absorb", "switch_off")
     export_request_s: float = 3600.0
     export_step_w: float = 100.0
     balance_every_s: float = 300.0
+
+    # prices, expectations, time: decision 0031; the fallback price is for energy where no issuer has said any
+    lowest_price_eur_per_kwh: float = -2.0
+    highest_price_eur_per_kwh: float = 10.0
+    price_horizon_s: float = 400 * 86_400.0
+    suppliers: tuple[str, ...] = ()
+    """Addresses whose energy prices are taken; empty: the first that prices a time keeps it."""
+    energy_kind: str = ""
+    """The kind of energy that the customer has chosen (``renewable``), where a slot has a price by kind."""
+    high_price_quantile: float = 0.75
+    high_price_margin: float = 0.1
+    warn_before_s: float = 3600.0
+    tell_tariffs: bool = True
+    prices_every_s: float = 900.0
+    registers_eur_per_kwh: dict[str, float] = msgspec.field(default_factory=dict)
+    """Tariff list of the contract: register of the meter -> price, where no issuer has sent one."""
+    yearly_wh: float = 3_500_000.0
+    forecast_every_s: float = 1800.0
+    clock_off_by_s: float = 0.0
+    """For tries: how far this home's own tariff clock is off before it is set."""
+    sync_every_s: float = 3600.0
+    sync_tolerance_s: float = 2.0
+    clock_alarm_s: float = 30.0
 
     @property
     def stale_after_s(self) -> float:

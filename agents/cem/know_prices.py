@@ -1,0 +1,351 @@
+"""What electricity costs here: tariffs of several issuers, taken, kept, summed up and passed on. IEC-JWG2112.
+
+A tariff is stored before it is acknowledged. What is missing is filled from the last known day, else from the
+settings' fallback, and is never called binding.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+
+import msgspec
+
+from agents.cem.check_tariff import fault
+from agents.cem.keep_time import KeepTime
+from agents.cem.premises import Premises
+from agents.cem.price_stack import Layer, Piece, Stack, dear_periods, mean
+from agents.cem.settings import CemSettings
+from agents.kit.agent import Peers
+from agents.kit.local_day import bounds, date_at, local
+from agents.kit.skill import answers, every, hears, restores, skill, started
+from bus.address import Address
+from bus.bus import Bus, Heard
+from bus.clock import Clock
+from bus.envelope import instant
+from bus.store import State
+from bus.talk import Talk
+from bus.transport import NotStored
+from contracts.emergency import DisplayNotice
+from contracts.profiles import SLOT_S, PriceSlot
+from contracts.reasons import Reason
+from contracts.roles import APP, DEVICES, METER
+from contracts.tariff import ActiveTariff, AnnounceTariff, PriceInfo, TariffRefused, TariffTaken, tariff_notice
+
+SHOWN_S = 48 * 3600.0
+"""How far ahead prices are passed on, at most as far as they are known."""
+TAKES_PART = "tariffs.price-info"
+"""A device that says so reacts to prices by itself; for all others the CEM interprets them."""
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restart takes up."""
+
+    layers: tuple[Layer, ...] = ()
+    register: tuple[str, float, float] | None = None
+    warned: tuple[float, ...] = ()
+
+
+@skill(
+    says_home=(DisplayNotice,),
+    tells=((PriceInfo, (APP, *DEVICES)),),
+    use_cases=("tariffs.price-info", "tariffs.dynamic", "tariffs.sync"),
+)
+@dataclass
+class KnowPrices:
+    """Instants that are asked for are of the process's clock; prices are those of the meter's time then.
+
+    ``relevant`` are callables that name the devices whose flexibility or thresholds make prices matter to them; when
+    there is none, every device that takes part in tariffs.price-info is told.
+    """
+
+    bus: Bus
+    clock: Clock
+    address: Address
+    state: State
+    settings: CemSettings
+    peers: Peers
+    premises: Premises
+    time: KeepTime
+    on_change: list[Callable[[], None]] = field(default_factory=list)
+    relevant: list[Callable[[], Iterable[Address]]] = field(default_factory=list)
+    stack: Stack = field(init=False)
+    _warned: dict[float, None] = field(default_factory=dict)
+    _told_slot: float = float("-inf")
+    _dear: dict[date, list[tuple[float, float, float]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.stack = Stack(zone=self.settings.time_zone, fallback=self.settings.fallback_price_eur_per_kwh)
+        self.time.on_set.append(self._changed)
+
+    # ---------------------------------------------------------------- what others ask
+
+    def buy(self, start: float, n: int, slot_s: float = SLOT_S) -> tuple[float | None, ...]:
+        """EUR/kWh with all components, time-weighted over each slot."""
+        return tuple(piece.price for piece in self._slots(start, n, slot_s))
+
+    def sell(self, start: float, n: int, slot_s: float = SLOT_S) -> tuple[float | None, ...]:
+        """What a fed-in kWh earns; 0 where nobody says."""
+        return tuple(piece.price or 0.0 for piece in self._slots(start, n, slot_s, sold=True))
+
+    def beyond(self, start: float, n: int, slot_s: float = SLOT_S) -> tuple[tuple[float, float] | None, ...]:
+        """(threshold in Wh, price of what exceeds it) where a slot has one."""
+        return tuple(
+            (p.threshold_wh, p.beyond) if p.threshold_wh is not None and p.beyond is not None else None
+            for p in self._slots(start, n, slot_s)
+        )
+
+    def green(self, start: float, n: int, slot_s: float = SLOT_S) -> tuple[float | None, ...]:
+        return tuple(piece.green for piece in self._slots(start, n, slot_s))
+
+    def binding(self, start: float, n: int, slot_s: float = SLOT_S) -> tuple[bool, ...]:
+        """Whether the whole price of a slot is promised; what is filled in never is."""
+        return tuple(piece.binding for piece in self._slots(start, n, slot_s))
+
+    def slots(self, start: float, n: int, slot_s: float = SLOT_S) -> tuple[PriceSlot, ...]:
+        """As they are passed on; a slot without price is left out. Starts are of the process's clock."""
+        found = [_shown(piece) for piece in self._slots(start, n, slot_s)]
+        shift = self.time.own_time(0.0)
+        return tuple(
+            slot if abs(shift) < 1e-6 else msgspec.structs.replace(slot, start=instant(slot.start.timestamp() + shift))
+            for slot in found
+            if slot is not None
+        )
+
+    def price_now(self) -> float | None:
+        now = self.time.now()
+        return next(self.stack.pieces(now, now + 1.0)).price
+
+    def known_until(self) -> float | None:
+        """How far ahead energy is priced, by the process's clock."""
+        end = self.stack.until()
+        return None if end is None else self.time.own_time(end)
+
+    def dear(self, day: date) -> list[tuple[float, float, float]]:
+        """(start, end, price) of the dear times of a local day, by the tariff's clock."""
+        if day not in self._dear:
+            first, end = bounds(day, self.settings.time_zone)
+            pieces = [p for p in self.stack.pieces(first, end) if p.known]
+            quantile, margin = self.settings.high_price_quantile, self.settings.high_price_margin
+            self._dear[day] = dear_periods(_quarters(pieces), quantile, margin)
+        return self._dear[day]
+
+    def _slots(self, start: float, n: int, slot_s: float, *, sold: bool = False) -> list[Piece]:
+        first = self.time.tariff_time(start)
+        return slotted(list(self.stack.pieces(first, first + n * slot_s, sold=sold)), first, n, slot_s)
+
+    # ---------------------------------------------------------------- tariffs arrive
+
+    @answers(tariff_notice)
+    async def on_tariff(self, talk: Talk, word: AnnounceTariff) -> None:
+        """Check, store, use, acknowledge; the same tariff again changes nothing and is acknowledged again."""
+        assert talk.peer is not None  # the bus carries it
+        relayed = talk.peer.site == self.address.site and word.issuer is not None
+        issuer = word.issuer if relayed and word.issuer is not None else str(talk.peer)
+        now = self.time.now()
+        reason = fault(word, now, self.settings) or self._not_his(issuer, word)
+        if reason is not None:
+            await talk.say(TariffRefused(tariff=word.tariff, reason=reason))
+            return
+        before = msgspec.json.encode(self._kept())
+        changed = self.stack.take(issuer, word, self.settings.energy_kind, now)
+        try:
+            await self._keep()
+        except NotStored as problem:
+            self._take_up(msgspec.json.decode(before, type=Kept))
+            text = f"It could not be kept: {problem}. Announce it again."
+            await talk.say(TariffRefused(tariff=word.tariff, reason=Reason(code="not_stored", text=text)))
+            return
+        self._changed()
+        self._tell_of(word, changed)
+        await talk.say(TariffTaken(tariff=word.tariff))
+
+    def _not_his(self, issuer: str, word: AnnounceTariff) -> Reason | None:
+        """Energy has one seller at a time: two prices of it would be added up."""
+        if word.component != "energy":
+            return None
+        named = self.settings.suppliers
+        if named and issuer not in named:
+            text = f"{issuer} sells no energy here; the settings name {', '.join(named)}."
+            return Reason(code="not_the_supplier", text=text, binding="contract")
+        if named:
+            for other, component in list(self.stack.layers):
+                if component == "energy" and other not in named:
+                    del self.stack.layers[other, component]
+        for slot in word.slots:
+            start = slot.start.timestamp()
+            first = self.stack.overlapping(issuer, "energy", max(start, self.time.now()), start + slot.duration_s)
+            if first is not None:
+                text = f"{first} has priced {slot.start.isoformat()} already: name the supplier in `suppliers`."
+                return Reason(code="second_supplier", text=text, binding="contract")
+        return None
+
+    def _tell_of(self, word: AnnounceTariff, changed: bool) -> None:
+        if word.warning:
+            self.bus.say(DisplayNotice(kind="warning", text=word.warning), home=True)
+        if self.settings.tell_tariffs and word.form != "real_time":
+            what = "Prices have changed" if changed else "New prices"
+            until = f" until {_clock(self, self.stack.until())}" if self.stack.until() is not None else ""
+            self.bus.say(DisplayNotice(kind="info", text=f"{what}: {word.tariff}{until}"), home=True)
+
+    @hears(ActiveTariff, of=(METER,), where="home")
+    async def follow_register(self, word: ActiveTariff, heard: Heard) -> None:
+        """Way 2: the meter says which register counts, the list says what that costs. IEC-WGSP2143."""
+        price = self.stack.listed(word.register)
+        if price is None:
+            price = self.settings.registers_eur_per_kwh.get(word.register, word.price_eur_per_kwh)
+        if price is None:
+            text = (
+                f"{heard.sender} counts in register {word.register!r}, which no tariff list has: its price is unknown."
+            )
+            self.bus.say(DisplayNotice(kind="warning", text=text), home=True)
+            self.stack.register = None
+        else:
+            self.stack.register = (word.register, word.since.timestamp(), price)
+        self._changed()
+        await self._keep()
+
+    # ---------------------------------------------------------------- telling others
+
+    @started
+    async def tell_first(self) -> None:
+        self.tell()
+
+    @every("prices_every_s")
+    def tell(self) -> None:
+        """To the site's apps and to the devices that they matter to; to nobody else."""
+        now = self.time.now()
+        first = now - now % SLOT_S
+        until = min(first + SHOWN_S, self.stack.until() or first + 24 * 3600.0)
+        n = max(1, round((until - first) / SLOT_S))
+        bought = [s for s in map(_shown, slotted(list(self.stack.pieces(first, first + n * SLOT_S)), first, n)) if s]
+        if not bought:
+            return
+        sold: list[PriceSlot | None] = []
+        if any(component == "feed_in" for _, component in self.stack.layers):
+            sold = [*map(_shown, slotted(list(self.stack.pieces(first, first + n * SLOT_S, sold=True)), first, n))]
+        info = PriceInfo(
+            slots=tuple(merged(bought)),
+            feed_in=tuple(merged([s for s in sold if s])),
+            issuers=tuple(sorted({issuer for issuer, _ in self.stack.layers})),
+        )
+        for receiver in self._to_tell():
+            self.bus.tell(receiver, info)
+
+    def _to_tell(self) -> list[Address]:
+        apps = [peer for peer in self.peers.of(APP) if peer.site == self.address.site]
+        able = [a for a, device in self.premises.devices.items() if TAKES_PART in device.announce.use_cases]
+        if self.relevant:
+            named = {address for ask in self.relevant for address in ask()}
+            able = [address for address in able if address in named]
+        return [*apps, *able]
+
+    @every(60.0)
+    async def watch_time(self) -> None:
+        """Warn of dear times before they begin; and each new quarter hour of a price is news for who acts on prices."""
+        now = self.time.now()
+        today = date_at(now, self.settings.time_zone)
+        for day in (today, date_at(now + 86_400.0, self.settings.time_zone)):
+            for start, end, price in self.dear(day):
+                if now < start <= now + self.settings.warn_before_s and start not in self._warned:
+                    await self._warn(start, end, price, now)
+
+    async def _warn(self, start: float, end: float, price: float, now: float) -> None:
+        self._warned[start] = None
+        here = self.price_now()
+        than = f" instead of {here:.3f} now" if here is not None else ""
+        text = f"Electricity is dearer from {_clock(self, start)} to {_clock(self, end)}: {price:.3f} EUR/kWh{than}"
+        self.bus.say(DisplayNotice(kind="warning", text=text), home=True)
+        for old in [at for at in self._warned if at < now - 86_400.0]:
+            del self._warned[old]
+        await self._keep()
+
+    def _changed(self) -> None:
+        self._dear.clear()
+        self.tell()
+        for act in self.on_change:
+            act()
+
+    # ---------------------------------------------------------------- life
+
+    @restores
+    async def take_up(self) -> None:
+        self._take_up(await self.state.get("prices", Kept) or Kept())
+
+    def _take_up(self, kept: Kept) -> None:
+        self.stack.layers = {(layer.issuer, layer.component): layer for layer in kept.layers}
+        self.stack.register = kept.register
+        self._warned = dict.fromkeys(kept.warned)
+
+    def _kept(self) -> Kept:
+        layers = tuple(self.stack.layers.values())
+        return Kept(layers=layers, register=self.stack.register, warned=tuple(self._warned))
+
+    async def _keep(self) -> None:
+        await self.state.put("prices", self._kept())
+
+
+def slotted(pieces: list[Piece], first: float, n: int, slot_s: float = SLOT_S) -> list[Piece]:
+    """The pieces' means over ``n`` slots."""
+    found, at = [], 0
+    for number in range(n):
+        start, end = first + number * slot_s, first + (number + 1) * slot_s
+        inside = []
+        while at < len(pieces) and pieces[at].start < end - 1e-6:
+            piece = pieces[at]
+            inside.append(_part(piece, max(piece.start, start), min(piece.end, end)))
+            if piece.end > end + 1e-6:
+                break
+            at += 1
+        found.append(inside[0] if len(inside) == 1 else mean(inside, start, end))
+    return found
+
+
+def _part(piece: Piece, start: float, end: float) -> Piece:
+    share = (end - start) / (piece.end - piece.start)
+    threshold = None if piece.threshold_wh is None else piece.threshold_wh * share
+    return Piece(start, end, piece.price, piece.binding, piece.known, threshold, piece.beyond, piece.green)
+
+
+def _quarters(pieces: list[Piece]) -> list[Piece]:
+    """Pieces cut to quarter hours at most, so that each weighs about the same in a quantile."""
+    found = []
+    for piece in pieces:
+        at = piece.start
+        while at < piece.end - 1e-6:
+            end = min(piece.end, at - at % SLOT_S + SLOT_S)
+            found.append(_part(piece, at, end))
+            at = end
+    return found
+
+
+def _shown(piece: Piece) -> PriceSlot | None:
+    if piece.price is None:
+        return None
+    return PriceSlot(
+        start=instant(piece.start),
+        duration_s=piece.end - piece.start,
+        price_eur_per_kwh=round(piece.price, 6),
+        binding="binding" if piece.binding else "forecast",
+        threshold_wh=piece.threshold_wh,
+        beyond_eur_per_kwh=piece.beyond,
+        green_percent=piece.green,
+    )
+
+
+def merged(slots: list[PriceSlot]) -> list[PriceSlot]:
+    """Neighbours that say the same are one slot; those with a threshold stay apart, as it is per slot."""
+    found: list[PriceSlot] = []
+    for slot in slots:
+        last = found[-1] if found else None
+        if last is not None and slot.threshold_wh is None:
+            joined = msgspec.structs.replace(last, duration_s=last.duration_s + slot.duration_s)
+            same = msgspec.structs.replace(slot, start=last.start, duration_s=last.duration_s) == last
+            if same and abs(last.start.timestamp() + last.duration_s - slot.start.timestamp()) < 1.0:
+                found[-1] = joined
+                continue
+        found.append(slot)
+    return found
+
+
+def _clock(prices: KnowPrices, at: float | None) -> str:
+    return "" if at is None else f"{local(at, prices.settings.time_zone):%a %H:%M}"
