@@ -46,6 +46,8 @@ class DevicePreferences(msgspec.Struct, frozen=True, kw_only=True):
     """It is given prices or PV power and commanded nothing (home.incentive-device)."""
     peak_window: tuple[time, time] | None = None
     """A generator's alternative to a price: run between these times (IEC-JWG16)."""
+    forget: tuple[str, ...] = ()
+    """Names of preferences that no longer hold."""
 
 
 class OwnProductionLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ class SetPreferences(Message, frozen=True, kw_only=True):
     devices: dict[str, DevicePreferences] = msgspec.field(default_factory=dict)
     season: Season | None = None
     vacation: tuple[date, date] | None = None
+    vacation_off: bool = False
     own_production: OwnProductionLimit | None = None
     own_production_off: bool = False
     plans: Literal["automatic", "confirm", "off"] | None = None
@@ -123,6 +126,7 @@ HandAction = Literal[
 class TakeControl(Message, frozen=True, kw_only=True):
     """The user's hand on one device, or on all (``device=None``). ``release`` gives it back.
 
+    ``on`` with ``target_c`` sets the temperature at the device's own thermostat.
     ``business_as_usual`` runs heaters plainly and ends by itself after 12 h (IC-FR-PUC6-SC2). ``overrule`` lets one
     start happen in spite of a warning (IEC-JWG4). ``until=None``: until released, or until the job is over.
     """
@@ -137,18 +141,20 @@ class TakeControl(Message, frozen=True, kw_only=True):
     action: HandAction
     power_w: W | None = None
     dim_percent: Percent | None = None
+    target_c: Celsius | None = None
     at: Instant | None = None
     until: Instant | None = None
 
 
 class ControlTaken(Message, frozen=True, kw_only=True):
-    """The device did it (its state came back), or will at the given instant."""
+    """The device did it (its state came back), or will ``at`` the given instant. ``until``: it then ends by itself."""
 
     topic = "customer"
     durable = True
     ttl_s = 60.0
 
     state: str
+    at: Instant | None = None
     until: Instant | None = None
     reason: Reason
 

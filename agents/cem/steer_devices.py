@@ -16,6 +16,7 @@ from bus.bus import Bus
 from bus.clock import Clock
 from contracts.device import PowerApplied, PowerRefused, SetPower, power_control
 from contracts.kit import Lapsed
+from contracts.reasons import Reason
 
 log = logging.getLogger("gridparley.cem")
 
@@ -29,10 +30,15 @@ class SteerDevices:
     clock: Clock
     settings: CemSettings
     premises: Premises
+    refusals: dict[str, Reason] = field(default_factory=dict)
+    """By device (``evse.1``): why it did not take its last order."""
     _due: dict[Address, tuple[Order, str | None]] = field(default_factory=dict)
     _busy: set[Address] = field(default_factory=set)
     _trouble: dict[Address, str] = field(default_factory=dict)
     _tasks: TaskGroup | None = None
+    asked: int = 0
+    """Orders said to devices in this life; ``done`` is how many of them were carried out."""
+    done: int = 0
 
     @started
     async def keep_talking(self) -> None:
@@ -71,15 +77,19 @@ class SteerDevices:
             reason=order.reason,
         )
         attributes: tracing.Attributes = {"gridparley.device": str(address), "gridparley.reason": order.reason.code}
+        self.asked += 1
         with tracing.span("steer device", attributes, parent=trace) as mark:
             async with self.bus.talk(power_control, address) as talk:
                 await talk.say(word)
                 match await talk.hear(PowerApplied, PowerRefused, Lapsed):
                     case PowerApplied():
+                        self.done += 1
                         self._trouble.pop(address, None)
+                        self.refusals.pop(f"{address.role}.{address.name}", None)
                     case PowerRefused(reason=reason):
                         wait_s = min(reason.inputs.get("remaining_s", self.settings.retry_s), 600.0)
                         mark.failed(reason.text)
+                        self.refusals[f"{address.role}.{address.name}"] = reason
                         self._not_taken(address, order, wait_s, f"{reason.code}: {reason.text}")
                     case Lapsed():
                         mark.failed("no answer")

@@ -5,12 +5,13 @@ from agents.kit.agent import Agent
 from agents.kit.hardware import hardware
 from agents.kit.join import JoinHome
 from agents.kit.obey import ObeyGateway, ObeyOrders
+from agents.kit.obey_hand import ObeyHand
 from agents.kit.readings import AnswerStatus, SayReadings
 from contracts.roles import HVAC
 
 AGENT = Agent(
     role=HVAC,
     settings=HvacSettings,
-    skills=(ObeyOrders, ObeyGateway, SayReadings, AnswerStatus, JoinHome),
+    skills=(ObeyOrders, ObeyGateway, SayReadings, AnswerStatus, ObeyHand, JoinHome),
     resources=hardware(HvacTerminals),
 )

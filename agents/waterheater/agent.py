@@ -4,6 +4,7 @@ from agents.kit.agent import Agent
 from agents.kit.hardware import hardware
 from agents.kit.join import JoinHome
 from agents.kit.obey import ObeyGateway, ObeyOrders
+from agents.kit.obey_hand import ObeyHand
 from agents.kit.readings import AnswerStatus, SayReadings
 from agents.waterheater.terminals import WaterHeaterSettings, WaterHeaterTerminals
 from contracts.roles import WATERHEATER
@@ -11,6 +12,6 @@ from contracts.roles import WATERHEATER
 AGENT = Agent(
     role=WATERHEATER,
     settings=WaterHeaterSettings,
-    skills=(ObeyOrders, ObeyGateway, SayReadings, AnswerStatus, JoinHome),
+    skills=(ObeyOrders, ObeyGateway, SayReadings, AnswerStatus, ObeyHand, JoinHome),
     resources=hardware(WaterHeaterTerminals),
 )

@@ -4,6 +4,7 @@ from agents.kit.agent import Agent
 from agents.kit.hardware import hardware
 from agents.kit.join import JoinHome
 from agents.kit.obey import ObeyGateway, ObeyOrders
+from agents.kit.obey_hand import ObeyHand
 from agents.kit.readings import AnswerStatus, SayReadings
 from agents.whitegoods.run_programme import RunProgramme
 from agents.whitegoods.terminals import WhitegoodsSettings, WhitegoodsTerminals
@@ -12,6 +13,6 @@ from contracts.roles import WHITEGOODS
 AGENT = Agent(
     role=WHITEGOODS,
     settings=WhitegoodsSettings,
-    skills=(ObeyOrders, ObeyGateway, SayReadings, RunProgramme, AnswerStatus, JoinHome),
+    skills=(ObeyOrders, ObeyGateway, SayReadings, RunProgramme, AnswerStatus, ObeyHand, JoinHome),
     resources=hardware(WhitegoodsTerminals),
 )
