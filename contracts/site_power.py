@@ -15,12 +15,16 @@ from contracts.units import Eur, EurPerKwh, Instant, Seconds, W, Wh
 
 
 class EnvelopeSlot(msgspec.Struct, frozen=True, kw_only=True):
-    """The power that is possible in one period; None: not bounded on that side."""
+    """The power that is possible in one period; None: not bounded on that side.
+
+    ``wish_w``: inside the bounds, flexible devices are asked to bring the power up to here (0: use the own surplus).
+    """
 
     start: Instant
     duration_s: Seconds
     upper_w: W | None = None
     lower_w: W | None = None
+    wish_w: W | None = None
 
 
 class SetEnvelope(Message, frozen=True, kw_only=True):

@@ -148,11 +148,13 @@ class KeepEnvelope:
 
     def _claim(self, slot: EnvelopeSlot, word: SetEnvelope, provider: str) -> Claim:
         upper = inf if slot.upper_w is None else slot.upper_w + self.parties.hand_w
-        used = word.wish_more and slot.upper_w is not None
+        full = upper - 2 * self.settings.margin_w
+        wish = full if word.wish_more and slot.upper_w is not None else -inf
+        wish = wish if slot.wish_w is None else max(wish, min(slot.wish_w, full))
         return Claim(
             why=WHY,
             upper_w=upper,
             lower_w=-inf if slot.lower_w is None else slot.lower_w,
-            soft_lower_w=upper - 2 * self.settings.margin_w if used else -inf,
+            soft_lower_w=wish,
             trace=self._traces.get(provider),
         )

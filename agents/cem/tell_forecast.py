@@ -82,7 +82,7 @@ class TellForecast:
         """From the quarter hour that runs now."""
         start = self.clock.now() // SLOT_S * SLOT_S
         n = int(horizon_s // SLOT_S)
-        plan = self.planner.plan
+        plan = self.planner.shown
         items = () if plan is None else plan.items
         plans = [item.power for item in items]
         load = self.expect.load(start, n, SLOT_S)
