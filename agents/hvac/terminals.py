@@ -102,6 +102,10 @@ class HvacTerminals(ThermalTerminals):
             return target is not None and room is not None and room < target
         return mode == "heat"
 
+    def ambient_c(self, values: Values) -> float:
+        outdoor = number(values, "outdoor_temperature_c")
+        return self.settings.ambient_c if outdoor is None else outdoor
+
     def plan(self, envelope: Envelope, values: Values) -> Plan:
         rating = self.rating_w(values)
         upper = rating if envelope.upper_w is None else min(envelope.upper_w, rating)

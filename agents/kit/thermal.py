@@ -68,7 +68,7 @@ class ThermalTerminals(Terminals):
             highest_c=settings.comfort_high_c,
             capacity_wh_per_k=settings.capacity_wh_per_k,
             loss_w_per_k=settings.loss_w_per_k,
-            ambient_c=settings.ambient_c,
+            ambient_c=self.ambient_c(values),
             heats=self.heats(values),
             cop_share=settings.cop_share,
             demand_w=settings.demand_w,
@@ -83,6 +83,10 @@ class ThermalTerminals(Terminals):
     def heats(self, values: Values) -> bool:  # noqa: ARG002  an air conditioner's mode says it
         """Whether it warms its store; False: it cools it."""
         return True
+
+    def ambient_c(self, values: Values) -> float:  # noqa: ARG002  a room's is the weather's
+        """Where its losses go."""
+        return self.settings.ambient_c
 
     def power_w(self, values: Values, most_w: float) -> float:
         """Measured, else the most that it can draw now."""

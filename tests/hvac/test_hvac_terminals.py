@@ -101,6 +101,7 @@ def test_the_planner_sees_the_room_and_which_way_it_goes() -> None:
         180,
     )
     assert terminals().storage({**COOLING, "mode": "heat"}).heats
+    assert terminals().storage({**COOLING, "outdoor_temperature_c": 31.0}).ambient_c == 31.0
     assert terminals().storage({**COOLING, "mode": "auto", "room_temperature_c": 20.0}).heats
 
 
