@@ -317,6 +317,25 @@ class ProgressNoted(Message, frozen=True, kw_only=True):
     ttl_s = 60.0
 
 
+class ShowSchedule(Message, frozen=True, kw_only=True):
+    """What a device's own display shows of its job: the agreed start, then that it runs, then how it ended.
+
+    ``instruction`` is the talk in which it was agreed; None: by hand, or by the device itself.
+    """
+
+    topic = "flexibility"
+    ttl_s = 86_400.0
+    clause = "IEC-JWG1100 steps 7 and 8"
+
+    job: str
+    state: InstructionState
+    start: Instant | None = None
+    ends: Instant | None = None
+    instruction: str | None = None
+    cost_eur: Eur | None = None
+    reason: Reason
+
+
 flexibility_offer = Conversation(
     "flexibility_offer",
     opener="device",

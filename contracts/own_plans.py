@@ -300,6 +300,17 @@ class OptionChosen(Message, frozen=True, kw_only=True):
     by: Literal["device", "user"]
 
 
+class AcceptRun(Message, frozen=True, kw_only=True):
+    """A person agrees to a time that an appliance has proposed; told to the appliance by the app, or at its panel."""
+
+    topic = "options"
+    ttl_s = 3600.0
+    clause = "ETSI-5.3.1: the customer may agree to a proposed schedule"
+
+    user: str
+    start: Instant
+
+
 class OptionsDeclined(Message, frozen=True, kw_only=True):
     """None of them."""
 
