@@ -1,8 +1,11 @@
 """How far a machine is, told from what its socket shows: supply or none, and how much it draws. Pure."""
 
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
+
+from contracts.profiles import PowerSlot
 
 Phase = Literal["idle", "caught", "waiting", "running", "paused", "finished"]
 """``caught``: somebody pressed start and its supply is still on; ``waiting``: it has been taken away until its time."""
@@ -60,3 +63,21 @@ def follow(run: Run, signs: Signs, *, supply: bool, power_w: float, at: float) -
 
 def _now(phase: Phase, run: Run, at: float) -> Run:
     return msgspec.structs.replace(run, phase=phase, since=at, quiet_s=0.0, at=at)
+
+
+def aligned(slots: tuple[PowerSlot, ...], elapsed_s: float, power_w: float) -> float:
+    """Where in its programme a machine is that draws ``power_w``, if the time alone says ``elapsed_s``.
+
+    Only heating is plain to see. What heats although its step does not is in the next one that does; what no longer
+    heats in the second half of a heating step is through with it.
+    """
+    heats_from_w = max((slot.power_w for slot in slots), default=0.0) / 2
+    heats, begins = power_w >= heats_from_w, 0.0
+    for slot, after in pairwise(slots):
+        ends = begins + slot.duration_s
+        if elapsed_s < ends:
+            here, there = slot.power_w >= heats_from_w, after.power_w >= heats_from_w
+            far_enough = not here or elapsed_s - begins >= slot.duration_s / 2
+            return ends if heats == there != here and far_enough else elapsed_s
+        begins = ends
+    return elapsed_s

@@ -1,5 +1,7 @@
 """White goods: programmes of steps that start when they are told to, and pause only between some of them."""
 
+from datetime import time
+
 import msgspec
 
 from agents.kit.hardware import (
@@ -14,7 +16,7 @@ from agents.kit.hardware import (
     number,
 )
 from agents.whitegoods.programmes import TYPICAL, Kind
-from agents.whitegoods.run import Phase, Run, Signs, follow
+from agents.whitegoods.run import Phase, Run, Signs, aligned, follow
 from bus.envelope import instant
 from contracts.device import Announce, DeviceReading, Function, Operating
 from contracts.device_form import Value
@@ -24,7 +26,7 @@ AT_A_STEP_S = 60.0
 """An instruction to pause before a step may come so much early."""
 _OPERATING: dict[Phase, Operating] = {
     "idle": "idle",
-    "caught": "waiting",
+    "caught": "idle",  # what waits has been held first
     "waiting": "waiting",
     "running": "running",
     "paused": "paused",
@@ -66,6 +68,11 @@ class WhitegoodsSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unk
     submeter: str | None = None
     submeter_unit: int | None = None
 
+    # negotiation: the end that is usually wished; none: as late as the longest wait lets it be
+    ready_by: time | None = None
+    time_zone: str = "Europe/Berlin"
+    confirms: bool = False
+
 
 class WhitegoodsTerminals(Terminals):
     """A product that tells its state is believed; behind a socket the power tells.
@@ -89,8 +96,8 @@ class WhitegoodsTerminals(Terminals):
     # ------------------------------------------------------------ what it is doing
 
     def programme(self, values: Values) -> str | None:
-        """The programme that waits, runs or pauses; None when there is nothing to do."""
-        if self.run.phase in ("idle", "finished"):
+        """The programme that waits, runs or pauses; None when there is nothing to do, or not yet."""
+        if self.run.phase in ("idle", "caught", "finished"):
             return None
         told = values.get("programme")
         if isinstance(told, str) and told:
@@ -147,7 +154,7 @@ class WhitegoodsTerminals(Terminals):
 
     def start(self, values: Values) -> Plan:
         """Raises Impossible when nothing waits for a start, or a bound leaves no room for it."""
-        if self.run.phase not in ("caught", "waiting"):
+        if self.run.phase != "waiting":
             raise Impossible("not_armed", f"nothing waits for a start, it is {self.run.phase}: fill it and press start")
         self._check_room(values)
         writes: dict[str, Value] = {"start": True} if "start" in self.file.points else {"enabled": True}
@@ -228,6 +235,9 @@ class WhitegoodsTerminals(Terminals):
         power = needed(values, "power_w")
         word = values.get("state")
         self.run = self._seen(word, values, power, at)
+        if self.run.phase == "running" and number(values, "remaining_s") is None:
+            elapsed = aligned(self.slots(values), self.run.elapsed_s, power)
+            self.run = msgspec.structs.replace(self.run, elapsed_s=elapsed)
         phase = self.run.phase
         busy = phase == "running" and not self.pausable(values)
         return DeviceReading(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agents.whitegoods.run import Run, Signs, follow
+from agents.whitegoods.run import Run, Signs, aligned, follow
+from contracts.profiles import PowerSlot
 
 SIGNS = Signs(starts_at_w=10.0, ended_below_w=5.0, ended_after_s=300.0)
 
@@ -55,3 +56,22 @@ def test_the_next_filling_starts_anew() -> None:
     assert run.phase == "finished"
     again = seen((True, 120.0), run=run)
     assert (again.phase, again.elapsed_s) == ("caught", 0.0)
+
+
+FILL, HEAT, WASH = (PowerSlot(duration_s=d, power_w=p) for d, p in ((300.0, 100.0), (600.0, 2_000.0), (900.0, 150.0)))
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "power_w", "is_at_s"),
+    [
+        (200.0, 90.0, 200.0),
+        (200.0, 1_900.0, 300.0),  # it heats already
+        (500.0, 60.0, 500.0),  # the thermostat rests
+        (700.0, 60.0, 900.0),  # it was warm earlier than announced
+        (1_000.0, 400.0, 1_000.0),
+        (1_000.0, 1_900.0, 1_000.0),  # nothing of the programme explains it
+        (5_000.0, 150.0, 5_000.0),
+    ],
+)
+def test_heating_shows_where_in_its_programme_a_machine_is(elapsed_s: float, power_w: float, is_at_s: float) -> None:
+    assert aligned((FILL, HEAT, WASH), elapsed_s, power_w) == is_at_s

@@ -14,8 +14,11 @@ from contracts.profiles import PowerSlot
 
 SOCKET = device_file.load("netio_powercable_appliance")
 HEATING = PowerSlot(duration_s=600.0, power_w=2000.0)
-PROGRAMME = (PowerSlot(duration_s=300.0, power_w=100.0, interruptible=True), HEATING)
-PROGRAMME = (*PROGRAMME, PowerSlot(duration_s=900.0, power_w=150.0, interruptible=True))
+PROGRAMME = (
+    PowerSlot(duration_s=300.0, power_w=100.0, interruptible=True),
+    HEATING,
+    PowerSlot(duration_s=900.0, power_w=150.0, interruptible=True),
+)
 
 
 class Machine:
