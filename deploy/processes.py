@@ -6,6 +6,7 @@ is safe; what it forks connects by itself. It ends when its launcher ends, and e
 
 import asyncio
 import gc
+import importlib
 import json
 import logging
 import os
@@ -292,6 +293,7 @@ class Nursery:
             decoder(kind)
         KeyPair.new().sign("")  # the cryptographic library loads its parts when first used: over a megabyte
         Resource.create({})
+        importlib.import_module("agents.cem.planner.solve")  # numpy and the solver: each energy manager would load them
         uvloop.run(_nothing())  # imports what a first loop imports; it is closed again before anything is forked
 
     def serve(self) -> None:
