@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -15,21 +16,21 @@ from anyio.abc import TaskGroup
 from nats import errors as nats_errors
 
 from bus import store, tracing
-from bus.address import Address, group, heard, say, to
+from bus.address import HOME, Address, group, heard, say, to
 from bus.clock import Clock, patience
-from bus.ears import Answerer, Ears, Heard, Listener, talk_key
+from bus.ears import Answerer, Ears, Heard, Listener, id_of, talk_key
 from bus.envelope import Envelope, Ids, decoder, encode, instant
 from bus.handled import Handled
 from bus.nkeys import KeyPair
 from bus.outbox import Outbox
-from bus.store import State
+from bus.store import Sealed, State
 from bus.talk import Talk
 from bus.transport import Connection, NotStored
 from contracts.kit import Conversation, Message, Role
 from contracts.reasons import Reason
-from contracts.system import GroupMessage, Refusal
+from contracts.system import GroupMessage, NoDeal, Refusal
 
-__all__ = ["Answerer", "Bus", "Heard", "Listener"]
+__all__ = ["Answerer", "Book", "Bus", "Heard", "Listener"]
 
 log = logging.getLogger("gridparley.bus")
 
@@ -38,6 +39,23 @@ SWEEP_WALL_S = 5.0
 """So often the streams are asked for words whose live copy was lost: a link was down, our own connection was not."""
 SETTLE_WALL_S = 0.2
 """So soon after a durable word was dealt with is its stored copy acknowledged."""
+FETCH_WALL_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4)
+"""Pauses before each look for a word that was heard and counts once its stream has it."""
+
+
+class Book(Protocol):
+    """Which talks an agent has bound itself in, over restarts."""
+
+    def table_of(self, peer: Address, talk: str) -> str | None:
+        """The name of the table of a talk that something is written down of."""
+        ...
+
+
+class _Blank:
+    """The book of who makes no deals."""
+
+    def table_of(self, _peer: Address, _talk: str) -> str | None:
+        return None
 
 
 class Bus:
@@ -63,6 +81,7 @@ class Bus:
         self.state = State(self.connection, address)
         self.outbox = Outbox(self.connection, self.state)
         self.counts: Counter[str] = Counter()
+        self.book: Book = _Blank()
         self._ids = Ids()
         self._handled = Handled(self.state)
         self._ears = Ears(address, clock, self, self._handled, self.counts)
@@ -71,7 +90,7 @@ class Bus:
         self._heads_to: dict[Address, dict[type[Message], bytes]] = {}
         self._records = False
         self._groups: tuple[str, ...] = ()
-        self._catching_up = asyncio.Lock()
+        self._reading: dict[tuple[str, str | None], asyncio.Lock] = {}
         self._unreadable: set[str] = set()
         self._rejoined: list[Callable[[], Coroutine[object, object, None]]] = []
 
@@ -87,6 +106,15 @@ class Bus:
     def answer(self, table: Conversation, answerer: Answerer) -> None:
         """Run ``answerer(talk, opening)`` whenever somebody opens this conversation with us."""
         self._ears.answer(table, answerer)
+
+    def settle(self, table: Conversation, settler: Listener) -> None:
+        """Run ``await settler(word, heard)`` for each word of the peer that makes a deal of this table.
+
+        It is given what the stream has, whether our side of the talk still waits or ended long ago, before the talk
+        hears it; the stored word is acknowledged when it returns, and comes again when it raises NotStored. It raises
+        OutOfTurn when nothing of ours stands for the word to close.
+        """
+        self._ears.settle(table, settler)
 
     def listen(self, kind: type[Message], *, site: str = "*", role: str = "*", name: str = "*", home: bool) -> None:
         """Subscribe to what agents say about themselves."""
@@ -117,6 +145,7 @@ class Bus:
         group.start_soon(self._ears.keep_hands)
         group.start_soon(self._ears.read)
         group.start_soon(self.outbox.run)
+        group.start_soon(self._fetch)
         self.connection.on_reconnect = lambda: group.start_soon(self._rejoin)
         await self.catch_up()
         group.start_soon(self._sweep)
@@ -145,7 +174,6 @@ class Bus:
 
         Each is acknowledged when it has been dealt with, so one that a crash interrupted comes again.
         """
-        name = store.consumer_name(self.address)
         sources: list[tuple[str, str | None]] = [(store.TALKS, None)]
         if self.hub is not None:
             sources.append((store.TALKS, self.hub))
@@ -153,18 +181,34 @@ class Bus:
             sources.append((store.GROUPS, self.hub))
         if self._records:
             sources.append((store.RECORDS, self.hub))
-        async with self._catching_up:
-            for stream, domain in sources:
-                source = f"{domain or 'own'} {stream}"
-                try:
-                    async for subject, payload, token in store.pending(self.connection, stream, name, domain):
-                        await self._ears.take_stored(subject, payload, token)
-                    self._unreadable.discard(source)
-                except NotStored as problem:
-                    self.counts["catch_up_failed"] += 1
-                    if source not in self._unreadable:
-                        self._unreadable.add(source)
-                        log.info("%s cannot read what it missed: %s", self.address, problem)
+        for stream, domain in sources:
+            await self._read(stream, domain)
+
+    async def _read(self, stream: str, domain: str | None) -> None:
+        name, source = store.consumer_name(self.address), f"{domain or 'own'} {stream}"
+        async with self._reading.setdefault((stream, domain), asyncio.Lock()):
+            try:
+                async for subject, payload, token in store.pending(self.connection, stream, name, domain):
+                    await self._ears.take_stored(subject, payload, token)
+                self._unreadable.discard(source)
+            except NotStored as problem:
+                self.counts["catch_up_failed"] += 1
+                if source not in self._unreadable:
+                    self._unreadable.add(source)
+                    log.info("%s cannot read what it missed: %s", self.address, problem)
+
+    async def _fetch(self) -> None:
+        """Read what was announced: words that count once their stream has them, which is just behind what we hear."""
+        while True:
+            await self._ears.announced.wait()
+            self._ears.announced.clear()
+            for pause in FETCH_WALL_S:
+                await asyncio.sleep(pause)
+                for home in set(self._ears.awaited.values()):
+                    await self._read(store.TALKS, None if home else self.hub)
+                if not self._ears.awaited:
+                    break
+            self._ears.awaited.clear()  # what is not there by now was never stored, or the sweep will bring it
 
     async def last(self, kind: type[Message], sender: Address, *, home: bool) -> Message | None:
         """The last thing an agent said of this kind, unless expired: for who joins late."""
@@ -231,6 +275,30 @@ class Bus:
         await self._store(to(receiver, self.address, type(message)), payload, id, message.ttl_s)
         return id
 
+    def seal(self, receiver: Address, message: Message, *, talk: str, trace: str | None = None) -> Sealed:
+        """A durable word in its envelope, to be said with ``post``."""
+        id, payload = self._wrap(message, talk, None, trace)
+        until = self.clock.now() + patience(self.clock, message.ttl_s)
+        return Sealed(to(receiver, self.address, type(message)), payload, id, until)
+
+    async def post(self, sealed: Sealed) -> None:
+        """Say a sealed word; it is stored when this returns. Tried until its deadline; raises NotStored."""
+        await self._store(sealed.subject, sealed.payload, sealed.id, sealed.until - self.clock.now())
+
+    async def is_stored(self, subject: str, id: str) -> bool:
+        """Whether this is the last word on its subject in the stream that its receiver reads. Raises NotStored."""
+        domain = None if subject.startswith(HOME) else self.hub
+        raw = await store.last_message(self.connection, store.TALKS, subject, domain)
+        return raw is not None and id_of(raw) == id
+
+    async def withdraw(self, id: str, receiver: Address, word: NoDeal) -> None:
+        """Say ``word`` in the place of the one with this id: of the two the stream takes the first. Raises NotStored.
+
+        Which it was, ``is_stored`` says.
+        """
+        _, payload = self._wrap(word, None, None)
+        await store.store(self.connection, to(receiver, self.address, NoDeal), payload, id)
+
     async def tell_group(self, name: str, message: GroupMessage) -> str:
         """One word to all members of a group, stored for those who are away. Returns its id; raises NotStored."""
         id, payload = self._wrap(message, None, None)
@@ -276,7 +344,7 @@ class Bus:
             try:
                 yield
             finally:
-                self._ears.talks.pop(talk_key(peer, talk.id), None)
+                self._ears.forget(talk_key(peer, talk.id), talk)
             return
         attributes: tracing.Attributes = {
             "messaging.system": "nats",
@@ -290,7 +358,7 @@ class Bus:
             try:
                 yield
             finally:
-                self._ears.talks.pop(talk_key(peer, talk.id), None)
+                self._ears.forget(talk_key(peer, talk.id), talk)
                 mark.set(gridparley__state=talk.state, gridparley__transcript="; ".join(talk.transcript))
 
     # ---------------------------------------------------------------- what the ears answer with
@@ -298,6 +366,10 @@ class Bus:
     def host(self, table: Conversation, id: str, peer: Address) -> Talk:
         """Our side of a talk that a peer opens; further words of it are its own from now on."""
         return self._side(table, table.answerer, id, peer)
+
+    def table_of(self, peer: Address, talk: str) -> str | None:
+        """Of a talk that our book knows."""
+        return self.book.table_of(peer, talk)
 
     async def answer_in(self, talk: Talk, answerer: Answerer, where: Heard) -> None:
         """Run the answerer of a talk whose opening has been delivered."""
@@ -337,3 +409,11 @@ class _ToPeer:
             self._bus.tell(self._peer, message, talk=self._talk, trace=trace)
         if trace is not None:
             tracing.note(f"said {type(message).__name__}", last=last)
+
+    def seal(self, message: Message) -> Sealed:
+        return self._bus.seal(self._peer, message, talk=self._talk, trace=tracing.current())
+
+    async def post(self, sealed: Sealed) -> None:
+        await self._bus.post(sealed)
+        if tracing.current() is not None:
+            tracing.note(f"said {sealed.subject.rpartition('.')[2]}", last=True)

@@ -1,8 +1,10 @@
 """The hearing side of an agent: a bounded mailbox, each word taken apart once, checked, and given to who listens.
 
 What does not decode, breaks its limits, comes late, twice, out of turn or from the wrong role changes nothing and is
-accounted for in ``counts``: arrived = overflow + busy + unknown_word + undecodable + duplicate + expired + received,
-and received ends with a listener or a talk, or as out_of_turn, not_heard or wrong_role.
+accounted for in ``counts``: arrived = overflow + busy + unknown_word + undecodable + duplicate + expired + announced +
+received, and received ends with a listener or a talk, or as out_of_turn, late, not_heard or wrong_role.
+
+A word that makes a deal counts once its stream has it: what is heard of it before only makes us look there.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ import inspect
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -22,8 +25,9 @@ from bus.clock import Clock
 from bus.envelope import Envelope, decoder, instant
 from bus.handled import Handled
 from bus.talk import OutOfTurn, Talk
-from contracts.kit import Conversation, Message, Role, vocabulary
-from contracts.system import Refusal
+from bus.transport import NotStored
+from contracts.kit import END, Conversation, Message, Role, vocabulary
+from contracts.system import NoDeal, Refusal
 
 log = logging.getLogger("gridparley.bus")
 
@@ -31,6 +35,10 @@ MAILBOX = 8192
 """Words that may wait unread, and words that may be worked on at once. What comes beyond is counted and refused."""
 SEEN = 8192
 """At least so many ids are remembered to drop what comes twice, at most twice as many."""
+UNHEARD = 1024
+"""At least so many talks that we stopped listening to are remembered, so that a late word is known as late."""
+AWAITED = 1024
+"""Words that may be looked for in their streams at once; the sweep brings those beyond."""
 CANCEL_AGAIN_WALL_S = 0.2
 BATCH = 1024  # words handled before others get a turn
 
@@ -72,12 +80,16 @@ class _Word(NamedTuple):
     decode: Callable[[bytes], Envelope[Any]]
     listeners: list[_Ear]
     openings: list[_Ear]
+    settlers: list[_Ear]
+    counts_stored: bool
+    """What is heard of it is nothing, what its stream has is the word, however late it is read."""
 
 
 @dataclass(slots=True)
 class _Ears:
     listeners: list[_Ear] = field(default_factory=list)
     openings: list[_Ear] = field(default_factory=list)
+    settlers: list[_Ear] = field(default_factory=list)
 
 
 class Mouth(Protocol):
@@ -91,6 +103,8 @@ class Mouth(Protocol):
 
     def host(self, table: Conversation, id: str, peer: Address) -> Talk: ...
 
+    def table_of(self, peer: Address, talk: str) -> str | None: ...
+
     async def answer_in(self, talk: Talk, answerer: Answerer, where: Heard) -> None: ...
 
 
@@ -103,6 +117,10 @@ class Ears:
         """By ``talk_key``: one agent's talks are not another's."""
         self.settled = asyncio.Event()
         """Set when a durable word has been dealt with: its stored copy can be acknowledged."""
+        self.announced = asyncio.Event()
+        """Set when a word was heard that counts once its stream has it."""
+        self.awaited: dict[str, bool] = {}
+        """Those words, and whether each is in the site's own stream."""
         self._clock, self._mouth, self._handled, self._counts = clock, mouth, handled, counts
         self._words = vocabulary()
         self._ears: dict[type[Message], _Ears] = {}
@@ -114,6 +132,8 @@ class Ears:
         self._seen_before: set[str] = set()
         self._working: dict[str, int] = {}
         self._tokens: dict[str, str] = {}
+        self._unheard: dict[str, Talk] = {}
+        self._unheard_before: dict[str, Talk] = {}
         self._hands: set[asyncio.Task[None]] = set()
         self._running = 0
         self._now = instant(0.0)
@@ -131,6 +151,20 @@ class Ears:
         if ears.openings:
             raise ValueError(f"{self.address} already answers {table.opening.__name__}: one answerer for each opening")
         ears.openings.append(_Ear(answerer, frozenset(role.name for role in table.opened_by), True, table))
+
+    def settle(self, table: Conversation, settler: Listener) -> None:
+        for word in table.deal:
+            closers = table.opened_by if table.closer(word) == table.opener else table.answered_by
+            ears = self._ears.setdefault(word, _Ears())
+            ears.settlers.append(_Ear(settler, frozenset(role.name for role in closers), True, table))
+
+    def forget(self, key: str, talk: Talk) -> None:
+        """Our side of a talk has ended. Where it did not hear it out, what the peer says later is no fault of its."""
+        self.talks.pop(key, None)
+        if talk.lapsed or talk.state != END:
+            self._unheard[key] = talk
+            if len(self._unheard) >= UNHEARD:
+                self._unheard_before, self._unheard = self._unheard, {}
 
     async def keep_hands(self) -> None:
         """Until cancelled; then what is being worked on is cancelled and waited for.
@@ -157,18 +191,20 @@ class Ears:
             return
         self._mailbox.append((subject, payload))
         if self._reader is not None:
-            self._reader.set_result(None)
+            if not self._reader.done():  # who read has been cancelled
+                self._reader.set_result(None)
             self._reader = None
 
     async def take_stored(self, subject: str, payload: bytes, token: str) -> None:
         """A durable word from its stream. It is acknowledged once it has been dealt with, whichever copy that was."""
         try:
-            key = f"{_sender_of(subject)} {_id_of(payload).id}"
+            key = f"{_sender_of(subject)} {id_of(payload)}"
         except (msgspec.MsgspecError, ValueError, RecursionError):
             await self._room()
             self.receive(subject, payload)  # to the dead letters; it will not get better
             self._mouth.acknowledge(token)
             return
+        self.awaited.pop(key, None)
         if key in self._working:
             self._tokens[key] = token
         elif self._is_known(key):
@@ -216,7 +252,17 @@ class Ears:
             self._known.clear()
         ears = self._ears.get(kind, _Ears())
         stem = f"{parsed.sender} "
-        word = _Word(parsed, kind, stem, decoder(kind).decode, ears.listeners, ears.openings)
+        stored = bool(ears.settlers) or (kind is NoDeal and bool(ears.listeners))
+        word = _Word(
+            parsed,
+            kind,
+            stem,
+            decoder(kind).decode,
+            ears.listeners,
+            ears.openings,
+            ears.settlers,
+            stored and parsed.receiver is not None,
+        )
         self._known[subject] = word
         return word
 
@@ -228,7 +274,7 @@ class Ears:
         if word is None:
             self._reject(subject, payload, "unknown_word", "no such word in this edition of the contracts")
             return
-        parsed, kind, stem, decode, listeners, _ = word
+        parsed, kind, stem, decode, listeners, _, _, counts_stored = word
         try:
             envelope = decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as problem:
@@ -240,7 +286,11 @@ class Ears:
             if key not in self._working:
                 self._settle(key, kind)
             return
-        if envelope.deadline < self._now:
+        if counts_stored:
+            if key not in self._tokens:
+                self._announce(key, parsed.home)
+                return
+        elif envelope.deadline < self._now:
             self._counts["expired"] += 1
             if parsed.receiver is not None:
                 self._mouth.bury("expired", f"deadline was {envelope.deadline.isoformat()}", subject, payload)
@@ -267,11 +317,19 @@ class Ears:
         addressed = word.parsed.receiver is not None
         if talk_id is not None and addressed:
             talk = self.talks.get(word.stem + talk_id)
+            if word.settlers:
+                ear = self._settler(word, talk_id, talk)
+                if ear is not None:
+                    self._close(ear, word, envelope, key, subject, payload)
+                    return
             if talk is not None:
                 try:
                     talk.deliver(envelope.body)
                 except OutOfTurn as problem:
-                    self._reject(subject, payload, "out_of_turn", str(problem), envelope.id)
+                    if talk.lapsed and word.kind in talk.table.says(talk.peer_side):
+                        self._counts["late"] += 1
+                    else:
+                        self._reject(subject, payload, "out_of_turn", str(problem), envelope.id)
                 return
         if word.listeners or (word.openings and talk_id is not None and addressed):
             self._give(word, envelope, key, subject, payload)
@@ -280,30 +338,92 @@ class Ears:
         elif word.openings:
             why = f"{word.kind.__name__} opens a talk: say it to one agent, in a talk"
             self._reject(subject, payload, "out_of_turn", why, envelope.id)
+        elif talk_id is not None and self._was_open(word.stem + talk_id, word.kind):
+            self._counts["late"] += 1
         elif talk_id is not None:
             self._reject(subject, payload, "out_of_turn", "belongs to no talk that is open here", envelope.id)
         else:
             self._reject(subject, payload, "not_heard", "nobody here listens to this word", envelope.id)
 
+    def _was_open(self, key: str, kind: type[Message]) -> bool:
+        """Whether the peer might have said this in a talk of ours, had we not stopped listening."""
+        talk = self._unheard.get(key) or self._unheard_before.get(key)
+        return talk is not None and kind in talk.table.says(talk.peer_side)
+
+    # ---------------------------------------------------------------- words that make a deal
+
+    def _announce(self, key: str, home: bool) -> None:
+        """Heard, but maybe never stored: it counts when its stream brings it."""
+        self._counts["announced"] += 1
+        if len(self.awaited) < AWAITED:
+            self.awaited[key] = home
+            self.announced.set()
+
+    def _settler(self, word: _Word, talk_id: str, talk: Talk | None) -> _Ear | None:
+        """Who settles this word. One word may make the deal of several tables; whose it is, the talk tells."""
+        name = talk.table.name if talk is not None else self._mouth.table_of(word.parsed.sender, talk_id)
+        if name is None:
+            return word.settlers[0] if len(word.settlers) == 1 else None
+        return next((ear for ear in word.settlers if ear.table is not None and ear.table.name == name), None)
+
+    def _close(self, ear: _Ear, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
+        role = word.parsed.sender.role
+        if not ear.takes(role):
+            text = f"a {role} may not say {word.kind.__name__} here"
+            self._reject(subject, payload, "wrong_role", text, envelope.id)
+            return
+        self._running += 1
+        self._working[key] += 1
+        work = self._settling(ear, word, envelope, key, subject, payload)
+        task = asyncio.get_running_loop().create_task(work)
+        self._hands.add(task)
+        task.add_done_callback(self._hands.discard)
+
+    async def _settling(
+        self, ear: _Ear, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes
+    ) -> None:
+        where = _heard(word.parsed, envelope)
+        try:
+            if where.trace is None:
+                await ear.give(envelope.body, where)
+            else:
+                with tracing.span(f"settle {word.kind.__name__}", parent=where.trace):
+                    await ear.give(envelope.body, where)
+            await self._handled.add(key)
+        except NotStored as problem:  # nobody may learn of a deal that we could forget: the stream brings it again
+            self._counts["unsettled"] += 1
+            log.warning("%s could not keep a deal yet: %s", self.address, problem)
+            self._tokens.pop(key, None)
+            self._seen.discard(key)
+            self._seen_before.discard(key)
+        except OutOfTurn as problem:
+            self._reject(subject, payload, "out_of_turn", str(problem), envelope.id)
+        except Exception as problem:  # one word's fault must not end the agent
+            self._failed(problem, subject, payload)
+        else:
+            talk = self.talks.get(talk_key(where.sender, where.talk or ""))
+            if talk is not None:
+                with suppress(OutOfTurn):  # our side has stopped waiting; the deal is on all the same
+                    talk.deliver(envelope.body)
+        finally:
+            self._running -= 1
+            self._one_done(key, word.kind)
+
+    # ---------------------------------------------------------------- words for who listens
+
     def _give(self, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
         parsed, body = word.parsed, envelope.body
         role = parsed.sender.role
         opens = envelope.talk is not None and parsed.receiver is not None
-        where = Heard(
-            parsed.sender,
-            envelope.id,
-            envelope.at.timestamp(),
-            envelope.talk,
-            envelope.trace,
-            parsed.home,
-            parsed.group,
-        )
+        where = _heard(parsed, envelope)
         taken = False
         for ear in (*word.openings, *word.listeners) if opens else word.listeners:
             if ear.roles and role not in ear.roles:
                 continue
             taken = True
-            if not ear.waits:
+            if ear.table is not None and ear.table.deal and self._mouth.table_of(parsed.sender, envelope.talk or ""):
+                self._counts["answered_before"] += 1  # in a former life, as our book says: it is not begun again
+            elif not ear.waits:
                 try:
                     ear.give(body, where)
                 except Exception as problem:  # one listener's fault must not keep the word from the others
@@ -387,7 +507,24 @@ class _IdOnly(msgspec.Struct):
     id: str
 
 
-_id_of = msgspec.json.Decoder(_IdOnly).decode
+_decode_id = msgspec.json.Decoder(_IdOnly).decode
+
+
+def id_of(payload: bytes) -> str:
+    """The id of a word, whatever its kind. Raises msgspec.MsgspecError."""
+    return _decode_id(payload).id
+
+
+def _heard(parsed: Parsed, envelope: Envelope[Any]) -> Heard:
+    return Heard(
+        parsed.sender,
+        envelope.id,
+        envelope.at.timestamp(),
+        envelope.talk,
+        envelope.trace,
+        parsed.home,
+        parsed.group,
+    )
 
 
 def _sender_of(subject: str) -> Address:

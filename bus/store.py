@@ -8,7 +8,7 @@ import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from nats import errors as nats_errors
@@ -47,6 +47,15 @@ async def store(connection: Connection, subject: str, payload: bytes, id: str) -
     if ack.error is not None or ack.seq == 0:
         raise NotStored(subject, str(ack.error))
     return ack.seq
+
+
+class Sealed(NamedTuple):
+    """A durable word in its envelope, not said yet. ``until`` is its deadline in run time."""
+
+    subject: str
+    payload: bytes
+    id: str
+    until: float
 
 
 class State:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from bus.address import Address
 from bus.clock import Clock, patience
+from bus.store import Sealed
 from contracts.kit import END, Conversation, Lapse, Lapsed, Message
 
 A = TypeVar("A", bound=Message)
@@ -33,6 +34,10 @@ class Carrier(Protocol):
     """What a talk needs of the bus: send one word to the peer and return when it counts."""
 
     async def send(self, message: Message, last: bool) -> None: ...
+
+    def seal(self, message: Message) -> Sealed: ...
+
+    async def post(self, sealed: Sealed) -> None: ...
 
 
 class _Here(NamedTuple):
@@ -66,7 +71,7 @@ class Talk:
     """One side of a conversation. ``say`` and ``hear`` move it along the table or raise.
 
     ``id`` is the same on both sides and names the trace; ``transcript`` is what was said so far; ``peer`` is whom the
-    servers vouch for, None only where no bus carries the talk.
+    servers vouch for, None only where no bus carries the talk; ``lapsed`` once silence has moved it on.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Talk:
         self.state = table.start
         self._states = _states_of(table)
         self.transcript: list[str] = []
+        self.lapsed = False
         self._carrier, self._clock = carrier, clock
         self._heard: deque[Message] = deque()
         self._news: asyncio.Future[None] | None = None
@@ -108,12 +114,23 @@ class Talk:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    async def say(self, message: Message) -> None:
-        """Say a word; durable words are stored when this returns. Raises OutOfTurn, NotStored."""
+    def seal(self, message: Message) -> Sealed:
+        """Put a durable word into its envelope, so that its id is known before it is said. Raises OutOfTurn."""
+        self._after(self.state, self.side, message)
+        return self._carrier.seal(message)
+
+    async def say(self, message: Message, sealed: Sealed | None = None) -> None:
+        """Say a word; durable words are stored when this returns. Raises OutOfTurn, NotStored.
+
+        ``sealed``: what ``seal`` made of it.
+        """
         before = self.state
         self._step(self.side, message)
         try:
-            await self._carrier.send(message, self.state == END)
+            if sealed is None:
+                await self._carrier.send(message, self.state == END)
+            else:
+                await self._carrier.post(sealed)
         except BaseException:
             if not self._heard:  # an answer would prove that it was said after all
                 self.state = before  # not said: the table stays where it was
@@ -145,7 +162,7 @@ class Talk:
         if not self._heard:
             await self._wait(patience(self._clock, lapse.after))
         if not self._heard:
-            state, self.state = self.state, lapse.then
+            state, self.state, self.lapsed = self.state, lapse.then, True
             self.transcript.append(f"silence for {lapse.after:g} s")
             return Lapsed(state)
         message = self._heard.popleft()

@@ -11,11 +11,11 @@ from agents.kit import service
 from agents.kit.agent import Agent, Peers
 from agents.kit.skill import Vocabulary
 from bus import store
-from bus.address import HOME, Address, group, heard, is_home, say, tail
-from contracts.kit import Message
+from bus.address import HOME, Address, group, heard, is_home, say, tail, to
+from contracts.kit import Conversation, Message
 from contracts.operator import ORDERS
 from contracts.roles import OPS
-from contracts.system import GROUP_MEMBERS, GroupMessage, Refusal
+from contracts.system import GROUP_MEMBERS, GroupMessage, NoDeal, Refusal
 from deploy.topology import GRID, HUB, Topology
 
 _SERVICE_VERBS = ("PING", "INFO", "STATS")
@@ -84,7 +84,8 @@ class Permissions:
     def groups_of(self, address: Address) -> tuple[str, ...]:
         """The groups that it is a member of."""
         members = {role.name for role in GROUP_MEMBERS}
-        return self.topology.groups_of(address) if address.role in members else ()
+        attached = self.topology.entries[address].attach
+        return self.topology.groups_of(address) if address.role in members and not attached else ()
 
     def hub_domain(self, address: Address) -> str | None:
         """The grid side's JetStream domain, None for who is connected to the hub itself."""
@@ -110,6 +111,7 @@ class Permissions:
             *self._said(address),
             *self._kept(address),
             *self._missed(address),
+            *self._closed(address),
             *self._last_values(address),
             f"_R.*.{OPS.name}.>",
         }
@@ -126,6 +128,15 @@ class Permissions:
                 else:
                     site = "*" if sender.site == GRID else GRID
                     yield f"to.{site}.{receiver.role}.*.{sender}.{tail(kind)}"
+
+    def _closed(self, sender: Address) -> Iterator[str]:
+        """Asking the stream for the words of its own that make deals: the last one on the subject, no other's."""
+        vocabulary = self.vocabularies[sender.role]
+        closing = {word for tables in (vocabulary.opens, vocabulary.answers) for t in tables for word in t.deal}
+        for receiver in self.agents():
+            for kind in self.may_address(sender, receiver) & closing:
+                domain = None if is_home(sender, receiver) else self.hub_domain(sender)
+                yield f"{_api(domain)}.DIRECT.GET.{store.TALKS}.{to(receiver, sender, kind)}"
 
     def _said(self, address: Address) -> Iterator[str]:
         vocabulary = self.vocabularies[address.role]
@@ -217,14 +228,20 @@ class Permissions:
         return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))
 
 
+def words_of(table: Conversation, side: str) -> set[type[Message]]:
+    """Every word that a side of a table may say, and that it takes back the one that would have made a deal."""
+    closes = any(table.closer(word) == side for word in table.deal)
+    return table.says(side) | ({NoDeal} if closes else set())
+
+
 def _said_to(vocabulary: Vocabulary) -> _Words:
     words = _Words()
     for kind, role in vocabulary.tells:
         words.add([role.name], [kind])
     for table in vocabulary.opens:
-        words.add([role.name for role in table.answered_by], table.says(table.opener))
+        words.add([role.name for role in table.answered_by], words_of(table, table.opener))
     for table in vocabulary.answers:
-        words.add([role.name for role in table.opened_by], table.says(table.answerer))
+        words.add([role.name for role in table.opened_by], words_of(table, table.answerer))
     return words
 
 

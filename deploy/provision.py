@@ -15,7 +15,7 @@ from bus.transport import Connection
 from contracts.kit import Message
 from contracts.roles import OPS
 from contracts.system import GroupMessage
-from deploy.permissions import Permissions
+from deploy.permissions import Permissions, words_of
 from deploy.topology import GRID, HUB
 
 OPERATOR = "operator"
@@ -127,9 +127,9 @@ def _addressed(vocabularies: Iterable[Vocabulary]) -> set[type[Message]]:
     for vocabulary in vocabularies:
         words.update(kind for kind, _ in vocabulary.tells)
         for table in vocabulary.opens:
-            words |= table.says(table.opener)
+            words |= words_of(table, table.opener)
         for table in vocabulary.answers:
-            words |= table.says(table.answerer)
+            words |= words_of(table, table.answerer)
     return words
 
 

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from agents.kit.deals import Deals
 from agents.kit.presence import AcknowledgeGroups, ShowPresence
 from agents.kit.service import AnswerOperators
 from agents.kit.skill import Vocabulary, vocabulary_of
@@ -55,7 +56,10 @@ class Agent:
 
     @property
     def all_skills(self) -> tuple[type, ...]:
-        return (*self.skills, ShowPresence, AcknowledgeGroups, AnswerOperators)
+        """Its own, then what every agent does. ``Deals`` comes first where a skill needs it: it restores first."""
+        makes_deals = any(hint is Deals for cls in self.skills for hint in get_type_hints(cls).values())
+        first = (Deals,) if makes_deals and Deals not in self.skills else ()
+        return (*first, *self.skills, ShowPresence, AcknowledgeGroups, AnswerOperators)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -10,7 +10,7 @@ import anyio
 
 from agents.kit.agent import Agent, Peers, Settings
 from agents.kit.presence import ShowPresence
-from agents.kit.skill import REJOINED, RESTORES, STARTED, STOPPING, Every, Hears, marks_of
+from agents.kit.skill import REJOINED, RESTORES, STARTED, STOPPING, Every, Hears, Settles, marks_of
 from bus.address import Address
 from bus.bus import Bus
 from bus.clock import Clock
@@ -96,6 +96,8 @@ def wire(bus: Bus, bound: list[tuple[Any, object]]) -> None:
     for method, mark in bound:
         if isinstance(mark, Conversation):
             bus.answer(mark, method)
+        elif isinstance(mark, Settles):
+            bus.settle(mark.table, method)
         elif isinstance(mark, Hears):
             bus.on(mark.kind, method, of=mark.of)
             home = mark.where == "home"

@@ -32,6 +32,13 @@ class Every:
 
 
 @dataclass(frozen=True)
+class Settles:
+    """The words of the peer that make a deal of this table."""
+
+    table: Conversation
+
+
+@dataclass(frozen=True)
 class Declared:
     """What a skill says. The servers let an agent say nothing else."""
 
@@ -77,6 +84,16 @@ def hears(kind: type[Message], *, of: tuple[Role, ...] = (), where: Where) -> Ca
 def answers(table: Conversation) -> Callable[[F], F]:
     """``async method(self, talk, opening)``: our side of a conversation that somebody opened with us."""
     return _mark(table)
+
+
+def settles(table: Conversation) -> Callable[[F], F]:
+    """``async method(self, word, heard)``: the peer has made the deal, in a talk that either side may have opened.
+
+    Called once for each such word that its stream has, whether our side of the talk still waits, has lapsed or was lost
+    in a restart, and before the talk hears it; called again after a crash in the middle. ``deals.honour(word, heard)``
+    is what it does first. Raising NotStored brings the word again, OutOfTurn refuses it.
+    """
+    return _mark(Settles(table))
 
 
 def every(period: float | str) -> Callable[[F], F]:
