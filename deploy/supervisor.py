@@ -59,7 +59,8 @@ class Supervisor:
     def __init__(self, topology: Topology, folder: Path, options: Options | None = None) -> None:
         self.topology, self.files, self.options = topology, Files(folder), options or Options()
         self.stop = anyio.Event()
-        self.names = [str(address) for address in topology.entries if address.role != OPS.name]
+        agents = [(address, entry) for address, entry in topology.entries.items() if not entry.attach]
+        self.names = [str(address) for address, _ in agents if address.role != OPS.name]
         if has_world(topology):
             self.names.insert(0, WORLD)
         self.lines = line_places(topology)

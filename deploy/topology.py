@@ -66,6 +66,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rating_var    reactive power at the rating, + = inductive
     profile       SimBench profile that drives the simulated hardware
     measures      of a submeter: the device of the site in its circuit, such as ``heatpump1``
+    attach        an identity with its rights but no process: the person's phone that comes and goes (``gridparley app``)
     settings      of the role; they win over ``[defaults.<role>]``
     """
 
@@ -85,6 +86,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     failsafe_a: float = 0.0
     profile: str = ""
     measures: str = ""
+    attach: bool = False
     settings: dict[str, Any] = {}
 
 

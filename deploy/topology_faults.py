@@ -8,7 +8,7 @@ from agents.kit.agent import Agent
 from bus.address import TOKEN, Address
 from contracts.device_file import DeviceFileError
 from contracts.device_file import load as load_device
-from contracts.roles import CEM, DEVICES, METER
+from contracts.roles import APP, CEM, DEVICES, METER
 from deploy.roster import ROLES, Roster, UnknownRole
 from deploy.settings import BadSettings, gateways, settings_of
 from deploy.topology import GRID, HUB, LINK_ACTIONS, AgentEntry, Disturbance, Topology
@@ -86,6 +86,8 @@ def _entries(where: str, entries: tuple[AgentEntry, ...]) -> Iterator[str]:
             yield f"{at}: name {entry.name!r} cannot be used. Write a-z, 0-9, _ and -."
         if addresses[entry.role, entry.name] > 1:
             yield f"{at}: the address is used {addresses[entry.role, entry.name]} times. Give each agent its own name."
+        if entry.attach and entry.role != APP.name:
+            yield f"{at}.attach: only an app comes and goes with its user. Leave it out, or let its process run."
         if entry.role in _HARDWARE and not entry.device:
             yield f"{at}: has no device. Name the device file of its product, see `gridparley devices list`."
         if entry.device:

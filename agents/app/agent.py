@@ -1,9 +1,11 @@
-"""The consumer's display."""
+"""The consumer's display, and the consumer's own word."""
 
+from agents.app.answer_proposal import AnswerProposal
+from agents.app.ask_home import AskHome
 from agents.app.push_message import PushMessage
 from agents.app.settings import AppSettings
 from agents.app.show import Show
 from agents.kit.agent import Agent
 from contracts.roles import APP
 
-AGENT = Agent(role=APP, settings=AppSettings, skills=(Show, PushMessage))
+AGENT = Agent(role=APP, settings=AppSettings, skills=(Show, PushMessage, AskHome, AnswerProposal))

@@ -21,7 +21,17 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class AppSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``keep_notices`` is the number of messages that the display keeps."""
+    """``keep_notices`` is the number of messages that the display keeps.
+
+    user       in whose name it speaks
+    proposals  what it answers to a proposed plan by itself; ``ask``: it shows it, and the person answers
+    moves      device -> local time of day at which ``change`` wants it, ``never`` leaves it out
+    time_zone  of those times
+    """
 
     conditions: tuple[Condition, ...] = ()
     keep_notices: int = 10
+    user: str = "user"
+    proposals: Literal["ask", "confirm", "reject", "change"] = "ask"
+    moves: dict[str, str] = msgspec.field(default_factory=dict)
+    time_zone: str = "Europe/Berlin"
