@@ -40,7 +40,7 @@ def check(order: OrderFlexibility, now: float) -> Reason | None:
 @skill(use_cases=("home.precedence",))
 @dataclass
 class ObeyOrder:
-    """One order per device and one of the whole site stand at a time: the newest replaces the one before."""
+    """At any instant one order per device and one of the whole site holds: a newer one replaces what it overlaps."""
 
     clock: Clock
     settings: CemSettings
@@ -107,7 +107,9 @@ class ObeyOrder:
             return
         order = deal.read(OrderFlexibility)
         for earlier in self.deals.standing(flexibility_order):
-            if earlier.id != deal.id and earlier.read(OrderFlexibility).device == order.device:
+            before = earlier.read(OrderFlexibility)
+            apart = before.until <= order.start or order.until <= before.start
+            if earlier.id != deal.id and before.device == order.device and not apart:
                 await self.deals.end(earlier)
         self.impose()
         for act in self.on_change:
