@@ -24,12 +24,19 @@ class BatterySettings(HardwareSettings, frozen=True, kw_only=True, forbid_unknow
 
     reserve_percent, full_percent  state of charge below which it is not discharged, above which it is not charged
     hardware_hold_s                how long the hardware itself keeps a setpoint when this agent is gone
+    capacity_wh                    usable, where the product does not say it
     """
 
     device: str = "sunspec_battery"
     reserve_percent: float = 5.0
     full_percent: float = 100.0
     hardware_hold_s: float = 60.0
+
+    # negotiation
+    capacity_wh: float = 10_000.0
+    round_trip_share: float = 0.9
+    from_grid: bool = True
+    to_grid: bool = False
 
 
 class BatteryTerminals(Terminals):
@@ -39,6 +46,7 @@ class BatteryTerminals(Terminals):
     classes = ("battery",)
     wanted = ("power_w", *(f"power_l{n}_w" for n in (1, 2, 3)), *(f"current_l{n}_a" for n in (1, 2, 3)))
     wanted = (*wanted, "soc_percent", "rating_w", "charge_limit_w", "discharge_limit_w", "state", "control_mode")
+    wanted = (*wanted, "capacity_wh")
     control = ("setpoint_mode", "setpoint_timeout_s", "power_setpoint_w", "enabled")
 
     def capabilities(self, values: Values) -> Announce:

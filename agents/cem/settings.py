@@ -160,6 +160,17 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sync_tolerance_s: float = 2.0
     clock_alarm_s: float = 30.0
 
+    # starts, thresholds, incentives, cars: decision 0032
+    after_start_warning: Literal["run", "wait", "cancel"] = "wait"
+    energy_limit_wh: float | None = None
+    """Of a local day, from the grid; None: the limit is on power."""
+    usual_rest_w: float | None = None
+    """What the house takes when nobody is there: the lower limit that devices are told."""
+    incentive_every_s: float = 300.0
+    incentive_horizon_s: float = 86_400.0
+    sell_above_eur_per_kwh: float | None = None
+    """A battery feeds in above this price; None: only where a preference says a price."""
+
     @property
     def stale_after_s(self) -> float:
         return self.stale_after_periods * self.reading_every_s

@@ -1,6 +1,7 @@
 """A charging station's registers: the current per phase that it lets the car take."""
 
 import math
+from datetime import time
 from typing import Literal
 
 import msgspec
@@ -39,6 +40,14 @@ class EvseSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unknown_f
     device: str = "abb_terra_ac"
     safe_upper_w: float | None = 4140.0
     switches_phases: bool = False
+
+    # negotiation: the car that usually stands here, where nothing tells
+    car_capacity_wh: float = 50_000.0
+    car_arrives_percent: float = 40.0
+    car_target_percent: float = 80.0
+    leaves_at: time | None = None
+    time_zone: str = "Europe/Berlin"
+    incentive: Literal["cheapest", "greenest"] | None = None
 
 
 class EvseTerminals(Terminals):

@@ -53,6 +53,9 @@ class HeatPumpSettings(ThermalSettings, frozen=True, kw_only=True, forbid_unknow
     hot_water_c: float = 58.0
     hot_water_usual_c: float = 45.0
 
+    # negotiation: a boiler beside it can meet the demand as well
+    hybrid: bool = False
+
 
 class HeatPumpTerminals(ThermalTerminals):
     """Whichever of the two ways the product has."""

@@ -34,6 +34,8 @@ class JoinHome:
     terminals: Terminals
     readings: SayReadings
     joined: bool = False
+    cem: Address | None = None
+    """The one that welcomed us last: nobody else is obeyed."""
     actions: tuple[str, ...] = ()
     """What the CEM does with us, as its welcome said."""
     _heard_at: float | None = None
@@ -68,7 +70,7 @@ class JoinHome:
             await talk.say(announce)
             match await talk.hear(Welcome, TurnedAway, Lapsed):
                 case Welcome(actions=actions):
-                    self.actions = actions
+                    self.actions, self.cem = actions, cem
                     return True
                 case TurnedAway(reason=reason):
                     log.warning("%s was turned away by %s: %s", self.address, cem, reason.text)

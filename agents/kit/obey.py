@@ -6,6 +6,7 @@ hardware lost it. A hold that is not renewed runs out into the agent's own safe 
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
@@ -108,6 +109,9 @@ class ObeyOrders:
     hardware: Hardware
     terminals: Terminals
     standing: Standing = field(default_factory=Standing)
+    agreed: Envelope | None = None
+    """What was agreed for now, inside every order that is not urgent; whoever agreed it keeps it over restarts."""
+    objections: list[Callable[[Address | None, SetPower], Reason | None]] = field(default_factory=list)
     times: MinimumTimes = field(default_factory=MinimumTimes)
     _shows: dict[str, float] | None = None
     _plan: Plan | None = None
@@ -125,7 +129,8 @@ class ObeyOrders:
     async def on_order(self, talk: Talk, order: SetPower) -> None:
         now = self.clock.now()
         until = None if order.hold_s is None else now + order.hold_s
-        refusal = self._objection(order, now)
+        refusal = next((r for check in self.objections if (r := check(talk.peer, order)) is not None), None)
+        refusal = refusal or self._objection(order, now)
         async with self._lock:
             if refusal is None:
                 wanted = msgspec.structs.replace(self.standing, order=order, until=until, safe=False)
@@ -174,7 +179,7 @@ class ObeyOrders:
 
     async def _impose(self, standing: Standing) -> PowerApplied:
         values = await self.hardware.look()
-        plan = self.terminals.plan(_effective(standing), values)
+        plan = self.terminals.plan(_effective(standing, self.agreed), values)
         self._shows = None
         # What forgets is always told, also what it shows already: its own timer has to start anew.
         shows = await self.hardware.put(plan, values, renew=plan.renew_every_s is not None)
@@ -184,7 +189,7 @@ class ObeyOrders:
     async def saw(self, values: Values, reading: DeviceReading, writing: int) -> None:
         """After each look: does the hardware still hold what holds? ``writing``: the hardware's count before it."""
         self.times.saw(reading.power_w, reading.at.timestamp())
-        if self.standing.order is None and self.standing.direct is None:
+        if self.standing.order is None and self.standing.direct is None and self.agreed is None:
             return
         async with self._lock:
             if self.hardware.writing != writing:
@@ -264,6 +269,27 @@ class ObeyOrders:
             outcome = await self._change(msgspec.structs.replace(self.standing, direct=command))
         return outcome if isinstance(outcome, Reason) else None
 
+    async def agree(self, bounds: Envelope | None) -> None:
+        """What was agreed has changed. What the hardware does not take now, the next look tries again."""
+        async with self._lock:
+            if bounds == self.agreed:
+                return
+            self.agreed = bounds
+            try:
+                await self._impose(self.standing)
+            except (DriverError, RangeError, Impossible) as problem:
+                self._shows = None
+                log.info("%s: what was agreed is not in force yet: %s", self.address, why(problem).text)
+
+    async def put(self, plan: Plan, values: Values) -> Reason | None:
+        """Write what only starts or stops something, between orders; why not, else None."""
+        async with self._lock:
+            try:
+                await self.hardware.put(plan, values)
+            except (DriverError, RangeError) as problem:
+                return why(problem)
+        return None
+
 
 @skill(says_home=(DeviceEvent,), use_cases=("limits.congestion-direct",))
 @dataclass
@@ -324,9 +350,11 @@ def _envelope(order: SetPower) -> Envelope:
     )
 
 
-def _effective(standing: Standing) -> Envelope:
-    """The tightest of order and direct command. A command without a figure means: off."""
+def _effective(standing: Standing, agreed: Envelope | None) -> Envelope:
+    """The tightest of order, agreement and direct command. A command without a figure means: off."""
     here = Envelope() if standing.order is None else _envelope(standing.order)
+    if agreed is not None and not here.urgent:
+        here = here.within(agreed)
     if standing.direct is None:
         return here
     upper = standing.direct.upper_w

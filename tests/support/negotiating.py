@@ -1,0 +1,142 @@
+"""A home that negotiates: real device agents on simulated hardware, and the real CEM's side of it, led by the test.
+
+The CEM here has the skills that know devices and agree with them, without those that plan: the test says what it wants
+by ``Lead``, and gets back what the device really answered.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgspec
+
+from agents.cem.join_devices import JoinDevices
+from agents.cem.know_flexibility import Agreed, KnowFlexibility
+from agents.cem.premises import Premises
+from agents.cem.settings import CemSettings
+from agents.kit.agent import Agent
+from agents.kit.skill import skill
+from bus.address import Address
+from contracts.device import SetPower, power_control
+from contracts.flexibility import CounterInstruction, Flexibility, Instruct
+from contracts.reasons import Reason
+from contracts.roles import CEM
+from tests.support.grid import Grid, Words, eventually, grid
+from tests.support.simulated_home import Simulated, simulated
+from world.spec import DeviceSpec
+
+HOME = "h07.cem.main"
+PLANNED = Reason(code="plan", text="the plan of the test")
+
+
+@skill(opens=(power_control,))
+@dataclass
+class Lead:
+    """The test's hold on the CEM."""
+
+    known: KnowFlexibility
+    premises: Premises
+    changes: list[str] = field(default_factory=list)
+    made: ClassVar[list["Lead"]] = []
+
+    def __post_init__(self) -> None:
+        Lead.made.append(self)
+        self.known.on_change.append(lambda device: self.changes.append(str(device)))
+
+    def offered(self, device: str) -> Any:
+        """What it offers now; None: nothing."""
+        offer = self.known.offers.get(Address.parse(device))
+        return None if offer is None else offer.flexibility
+
+    async def offer(self, device: str, there: Callable[[Any], object] = bool, wall_s: float = 20.0) -> Flexibility:
+        """Wait for an offer that suits."""
+        await eventually(lambda: there(self.offered(device)), wall_s)
+        return self.offered(device)  # type: ignore[no-any-return]
+
+    async def instruct(
+        self, device: str, judge: Callable[[CounterInstruction], bool] | None = None, **word: Any
+    ) -> Agreed | Reason:
+        who = Address.parse(device)
+        number = self.known.offers[who].offer
+        return await self.known.instruct(who, Instruct(**{"offer": number, "reason": PLANNED, **word}), judge)
+
+    def agreed(self, device: str) -> Agreed | None:
+        return self.known.agreed.get(Address.parse(device))
+
+    def progress(self, device: str) -> tuple[str, str] | None:
+        """(state, reason code) that the device told last."""
+        told = self.known.progress.get(Address.parse(device))
+        return None if told is None else (told.state, told.reason.code)
+
+    async def tells(self, device: str, state: str, wall_s: float = 20.0) -> str:
+        """Wait until it has told that state; returns the reason's code."""
+        await eventually(lambda: (self.progress(device) or ("", ""))[0] == state, wall_s)
+        told = self.progress(device)
+        assert told is not None
+        return told[1]
+
+    async def order(self, device: str, **envelope: Any) -> None:
+        async with self.known.bus.talk(power_control, Address.parse(device)) as talk:
+            await talk.say(SetPower(reason=PLANNED, **envelope))
+
+
+LED_CEM = Agent(role=CEM, settings=CemSettings, skills=(Premises, JoinDevices, KnowFlexibility, Lead))
+
+
+@dataclass
+class Negotiating:
+    run: Grid
+    words: Words
+    home: Simulated
+    settings: dict[str, dict[str, Any]]
+
+    @property
+    def cem(self) -> Lead:
+        return Lead.made[-1]
+
+    async def start(self, address: str, **settings: Any) -> None:
+        await self.run.start(address, {**self.settings.get(address, {}), **settings})
+
+    def said(self, word: str, **body: object) -> list[dict[str, Any]]:
+        bodies = [e["body"] for _, e in self.words.of(word)]
+        return [b for b in bodies if all(b.get(name) == value for name, value in body.items())]
+
+    def senders(self, word: str) -> list[str]:
+        """Who said it, in order."""
+        return [".".join(subject.split(".")[5:8]) for subject, _ in self.words.of(word)]
+
+
+@asynccontextmanager
+async def negotiating(
+    *devices: DeviceSpec,
+    speed: float = 60.0,
+    cem: Mapping[str, Any] | None = None,
+    others: tuple[str, ...] = (),
+    agents: Mapping[str, Agent] | None = None,
+    start: bool = True,
+    **settings: Mapping[str, Any],
+) -> AsyncIterator[Negotiating]:
+    """``whitegoods1`` becomes the agent ``h07.whitegoods.1``; ``settings`` by that name. All have joined."""
+    addresses = {spec.name: f"h07.{spec.kind}.{spec.name.removeprefix(spec.kind)}" for spec in devices}
+    roles = {"cem": LED_CEM, **(agents or {})}
+    async with (
+        grid(HOME, *addresses.values(), *others, speed=speed, agents=roles) as run,
+        simulated(run, *devices) as home,
+    ):
+        lines = {address: {**home.line(name), **settings.get(name, {})} for name, address in addresses.items()}
+        here = Negotiating(run, await run.words("h07"), home, lines)
+        await run.start(HOME, dict(cem or {}))
+        if start:
+            for address in addresses.values():
+                await here.start(address)
+            await here.words.until(lambda w: len(w.of("welcome")) >= len(devices))
+        yield here
+
+
+def replaced(agent: Agent, *skills: type) -> Agent:
+    """The agent with more skills, for a test's hold on it."""
+    return Agent(role=agent.role, settings=agent.settings, skills=(*agent.skills, *skills), resources=agent.resources)
+
+
+__all__ = ["HOME", "LED_CEM", "PLANNED", "Lead", "Negotiating", "msgspec", "negotiating", "replaced"]
