@@ -5,7 +5,12 @@ import pytest
 from agents.evse.terminals import EvseSettings, EvseTerminals
 from agents.kit.hardware import Envelope
 from contracts import device_file
+from contracts.device import PowerApplied
 from contracts.device_form import Value
+from tests.support.grid import grid
+from tests.support.home import SCRIPTED_CEM, home_cem
+from tests.support.simulated_home import simulated
+from world.spec import DeviceSpec
 
 VOLTS: dict[str, Value] = {f"voltage_l{n}_v": 230 for n in (1, 2, 3)}
 GOE = EvseTerminals(EvseSettings(rating_w=11_040.0, switches_phases=True), device_file.load("goe_charger"))
@@ -56,3 +61,37 @@ def test_a_reading_carries_the_charge_and_the_session_while_a_car_is_there() -> 
     gone = BENDER.reading({**values, "state": "idle", "power_w": 0}, 0.0)
     assert (gone.soc_percent, gone.session_wh) == (None, None)
     assert BENDER.reading({**values, "soc_percent": None}, 0.0).soc_percent is None
+
+
+@pytest.mark.anyio
+async def test_under_a_small_bound_the_car_goes_on_on_one_phase_and_its_charge_is_said() -> None:
+    goe = DeviceSpec(name="evse1", kind="evse", product="goe_charger", unit=10, rating_w=11_040)
+    bender = DeviceSpec(name="evse2", kind="evse", product="bender_cc613", unit=11, rating_w=11_040)
+    addresses = ("h07.evse.1", "h07.evse.2")
+    async with grid("h07.cem.main", *addresses, agents=SCRIPTED_CEM) as run, simulated(run, goe, bender) as home:
+        words = await run.words("h07")
+        cem = await home_cem(run)
+        for name in ("evse1", "evse2"):
+            home.happens("plug_in", name, energy_wh=30_000.0, capacity_wh=60_000.0)
+        common = {"rating_w": 11_040.0}
+        await run.start("h07.evse.1", {**home.line("evse1"), **common, "switches_phases": True})
+        await run.start("h07.evse.2", {**home.line("evse2"), **common})
+
+        def last(address: str) -> dict[str, object]:
+            said = [e["body"] for s, e in words.of("device_reading") if s.startswith(f"home.say.{address}.")]
+            return said[-1] if said else {"power_w": 0.0, "soc_percent": None}
+
+        await words.until(lambda _: all(float(str(last(one)["power_w"])) > 10_000 for one in addresses))
+        assert last("h07.evse.2")["soc_percent"] == pytest.approx(50, abs=2)
+        assert last("h07.evse.1")["soc_percent"] is None
+        applied = await cem.order("h07.evse.1", upper_w=3_000.0)
+        assert isinstance(applied, PowerApplied)
+        assert home.shows("evse1", "phase_mode") == "one"
+        assert home.shows("evse1", "current_limit_a") in (12, 13)  # the grid's voltage decides
+        await words.until(lambda _: 2_500 < float(str(last("h07.evse.1")["power_w"])) <= 3_000)
+        assert last("h07.evse.1")["power_by_phase_w"] == pytest.approx([last("h07.evse.1")["power_w"], 0.0, 0.0])
+        assert isinstance(await cem.order("h07.evse.1", upper_w=8_500.0), PowerApplied)
+        assert home.shows("evse1", "phase_mode") == "three"
+        assert home.shows("evse1", "current_limit_a") in (11, 12)
+        await words.until(lambda _: 7_500 < float(str(last("h07.evse.1")["power_w"])) <= 8_500)
+        assert float(str(last("h07.evse.1")["session_wh"])) > 0
