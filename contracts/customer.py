@@ -419,7 +419,7 @@ preferences = Conversation(
     opener="consumer",
     opened_by=(APP, BUILDING),
     answerer="energy_manager",
-    answered_by=_AT_HOME,
+    answered_by=(*_AT_HOME, BUILDING),
     turns=[
         Turn("start", "consumer", SetPreferences, "asked"),
         Turn("asked", "energy_manager", PreferencesTaken, END),

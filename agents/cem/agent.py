@@ -3,14 +3,18 @@
 from agents.cem.act_in_emergency import ActInEmergency
 from agents.cem.answer_request import AnswerRequest
 from agents.cem.expect import Expect
+from agents.cem.export_less import ExportLess
 from agents.cem.follow_contract import FollowContract
 from agents.cem.help_hot_water import HelpHotWater
 from agents.cem.join_devices import JoinDevices
+from agents.cem.keep_balance import KeepBalance
+from agents.cem.keep_envelope import KeepEnvelope
 from agents.cem.keep_limits import KeepLimits
 from agents.cem.keep_time import KeepTime
 from agents.cem.know_prices import KnowPrices
 from agents.cem.obey_command import ObeyCommand
 from agents.cem.obey_limit import ObeyLimit
+from agents.cem.obey_order import ObeyOrder
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Premises
 from agents.cem.protect_fuse import ProtectFuse
@@ -19,6 +23,7 @@ from agents.cem.report_power import ReportPower
 from agents.cem.settings import CemSettings
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.take_hand import TakeHand
+from agents.cem.third_parties import ThirdParties
 from agents.cem.use_surplus import UseSurplus
 from agents.cem.watch_devices import WatchDevices
 from agents.cem.wishes import Wishes
@@ -36,6 +41,10 @@ AGENT = Agent(
         KeepTime,
         KnowPrices,
         Expect,
+        ThirdParties,
+        KeepEnvelope,
+        ObeyOrder,
+        ExportLess,
         ProtectFuse,
         SteerDevices,
         UseSurplus,
@@ -47,6 +56,7 @@ AGENT = Agent(
         WatchDevices,
         AnswerRequest,
         ReportPower,
+        KeepBalance,
         ReportChanges,
         TakeHand,
         HelpHotWater,

@@ -1,5 +1,6 @@
 """The control room of one area: sees the grid, guards its limits, orders by hand what an operator orders."""
 
+from agents.dso.answer_status import AnswerStatus
 from agents.dso.ask_power import AskPower
 from agents.dso.call_emergency import CallEmergency
 from agents.dso.command_congestion import CommandCongestion
@@ -10,6 +11,7 @@ from agents.dso.report_action import ReportAction
 from agents.dso.request_help import RequestHelp
 from agents.dso.settings import DsoSettings
 from agents.dso.steer_limits import SteerLimits
+from agents.dso.warn_critical import WarnCritical
 from agents.dso.watch_grid import WatchGrid
 from agents.kit.agent import Agent
 from contracts.roles import DSO
@@ -28,5 +30,7 @@ AGENT = Agent(
         CommandCongestion,
         AskPower,
         NotifyGroup,
+        AnswerStatus,
+        WarnCritical,
     ),
 )

@@ -93,3 +93,7 @@ class DsoSettings(Settings, frozen=True, kw_only=True):
     """So long after an action the meters are asked whether it worked."""
     routes: dict[str, str] = msgspec.field(default_factory=dict)
     """Site -> ``gateway`` where emergencies and commands travel through the site's gateway; else its CEM."""
+
+    warn_every_s: float = 900.0
+    """How often the homes are asked what they expect, where a service provider could be warned."""
+    warn_ahead_s: float = 6 * 3600.0
