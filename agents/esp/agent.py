@@ -8,11 +8,21 @@ from agents.esp.send_envelope import SendEnvelope
 from agents.esp.settings import EspSettings
 from agents.esp.shave_peaks import ShavePeaks
 from agents.kit.agent import Agent
+from agents.kit.announce_tariffs import AnnounceTariffs
 from agents.kit.order_flexibility import OrderFlexibly
 from contracts.roles import ESP
 
 AGENT = Agent(
     role=ESP,
     settings=EspSettings,
-    skills=(AskSites, SendEnvelope, OrderFlexibly, MakeTariff, ShavePeaks, AnswerQuestions, PublishModels),
+    skills=(
+        AskSites,
+        SendEnvelope,
+        OrderFlexibly,
+        AnnounceTariffs,
+        MakeTariff,
+        ShavePeaks,
+        AnswerQuestions,
+        PublishModels,
+    ),
 )

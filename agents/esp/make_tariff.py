@@ -9,11 +9,11 @@ import anyio
 from agents.esp.ask_sites import AskSites
 from agents.esp.settings import EspSettings, WindTariff
 from agents.kit.agent import Peers
-from agents.kit.deals import Deals, TooManyDeals
-from agents.kit.skill import answers, settles, skill, started
+from agents.kit.announce_tariffs import AnnounceTariffs
+from agents.kit.skill import answers, skill, started
 from bus import tracing
 from bus.address import Address
-from bus.bus import Bus, Heard
+from bus.bus import Bus
 from bus.clock import Clock
 from bus.envelope import instant
 from bus.talk import Talk
@@ -36,11 +36,10 @@ from contracts.site_power import (
     connection_status,
     critical_load,
 )
-from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice
+from contracts.tariff import AnnounceTariff
 
 log = logging.getLogger("gridparley.esp")
 TARIFF = "wind"
-TAKEN_WITHIN_S = 86_400.0
 
 
 def at_slot(values: Sequence[Estimate], start: float, otherwise: float) -> float:
@@ -92,7 +91,7 @@ def slots_of(
 
 
 @skill(
-    opens=(connection_status, forecast, tariff_notice),
+    opens=(connection_status, forecast),
     use_cases=("tariffs.wind", "tariffs.user-choice"),
 )
 @dataclass
@@ -103,7 +102,7 @@ class MakeTariff:
     clock: Clock
     settings: EspSettings
     peers: Peers
-    deals: Deals
+    tariffs: AnnounceTariffs
     sites: AskSites
     announced: AnnounceTariff | None = None
     critical: list[NotifyCriticalLoad] = field(default_factory=list)
@@ -166,7 +165,7 @@ class MakeTariff:
                 reason = Reason(code="surplus", text=text, inputs=reason.inputs)
             await self.push(
                 AnnounceTariff(
-                    tariff=TARIFF,
+                    tariff=f"{TARIFF} @{instant(self.clock.now()):%Y-%m-%dT%H:%M:%S}",
                     component="energy",
                     form="schedule",
                     slots=slots,
@@ -205,33 +204,11 @@ class MakeTariff:
                     return None
 
     async def push(self, word: AnnounceTariff) -> None:
-        """To every customer's energy manager and app; who does not answer is told at the next change."""
+        """To every customer's energy manager and app, until each has it."""
         self.announced = word
         sites = {cem.site for cem in self.sites.cems()}
-        receivers = [*self.sites.cems(), *(app for app in self.peers.of(APP) if app.site in sites)]
-        async with anyio.create_task_group() as group:
-            for receiver in receivers:
-                group.start_soon(self._tell, receiver, word)
-
-    async def _tell(self, receiver: Address, word: AnnounceTariff) -> None:
-        async with self.bus.talk(tariff_notice, receiver) as talk:
-            try:
-                await self.deals.open(talk, word, until=self.clock.now() + TAKEN_WITHIN_S)
-                await talk.say(word)
-            except (NotStored, TooManyDeals) as problem:
-                log.info("%s was not told the tariff: %s", receiver, problem)
-                return
-            match await talk.hear(TariffTaken, TariffRefused, Lapsed):
-                case TariffRefused(reason=reason):
-                    log.info("%s did not take the tariff: %s", receiver, reason.text)
-                    await self.deals.end(talk)
-                case _:
-                    pass  # taken, or it may still be
-
-    @settles(tariff_notice)
-    async def on_taken(self, word: TariffTaken, heard: Heard) -> None:
-        """Its prices bind us until the next ones."""
-        deal = await self.deals.honour(word, heard)
-        for earlier in self.deals.standing(tariff_notice):
-            if earlier.peer == deal.peer and earlier.id != deal.id:
-                await self.deals.end(earlier)
+        apps = [app for app in self.peers.of(APP) if app.site in sites]
+        try:
+            await self.tariffs.announce(word, [*self.sites.cems(), *apps])
+        except NotStored as problem:
+            log.warning("the tariff was not announced: %s", problem)
