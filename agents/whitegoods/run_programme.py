@@ -4,8 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agents.drivers.errors import DriverError
-from agents.kit.hardware import Hardware, Impossible, Plan, Values, why
+from agents.kit.hardware import Impossible, Plan, Values
 from agents.kit.obey import ObeyOrders
 from agents.kit.readings import SayReadings
 from agents.kit.skill import every, restores, skill
@@ -17,7 +16,6 @@ from bus.store import State
 from bus.transport import NotStored
 from contracts.device import DeviceEvent
 from contracts.reasons import Reason
-from contracts.registers import RangeError
 
 log = logging.getLogger("gridparley.device")
 KEPT_EVERY_S = 300.0
@@ -36,7 +34,6 @@ class RunProgramme:
     clock: Clock
     state: State
     settings: WhitegoodsSettings
-    hardware: Hardware
     terminals: WhitegoodsTerminals
     orders: ObeyOrders
     readings: SayReadings
@@ -73,10 +70,9 @@ class RunProgramme:
         await self._do(plan, values, "released", reason)
 
     async def _do(self, plan: Plan, values: Values, kind: Literal["switched", "released"], reason: Reason) -> None:
-        try:
-            await self.hardware.put(plan, values)
-        except (DriverError, RangeError) as problem:
-            log.info("%s: %s", self.bus.address, why(problem).text)  # the next look tries again
+        trouble = await self.orders.put(plan, values)
+        if trouble is not None:
+            log.info("%s: %s", self.bus.address, trouble.text)  # the next look tries again
             return
         self.bus.say(DeviceEvent(kind=kind, by=str(self.bus.address), reason=reason), home=True)
 
