@@ -6,6 +6,7 @@ from agents.kit.join import JoinHome
 from agents.kit.negotiation import NEGOTIATION
 from agents.kit.obey import ObeyGateway, ObeyOrders
 from agents.kit.readings import AnswerStatus, SayReadings
+from agents.switch.give_back import GiveBack
 from agents.switch.offers import OfferSwitching
 from agents.switch.terminals import SwitchSettings, SwitchTerminals
 from contracts.roles import SWITCH
@@ -13,6 +14,6 @@ from contracts.roles import SWITCH
 AGENT = Agent(
     role=SWITCH,
     settings=SwitchSettings,
-    skills=(ObeyOrders, ObeyGateway, SayReadings, AnswerStatus, JoinHome, OfferSwitching, *NEGOTIATION),
+    skills=(ObeyOrders, ObeyGateway, SayReadings, GiveBack, AnswerStatus, JoinHome, OfferSwitching, *NEGOTIATION),
     resources=hardware(SwitchTerminals),
 )

@@ -37,15 +37,14 @@ class SwitchSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unknown
 class SwitchTerminals(Terminals):
     """A bound below the load dims it or takes it off; a setpoint switches it.
 
-    It remembers what a bound took off, so that the end of the bound gives it back: the setting tells for the time
-    after a restart.
+    ``taken`` is what a bound took off, so that its end gives it back.
     """
 
     settings: SwitchSettings
     classes = ("switch",)
     wanted = ("power_w", "energy_wh")
     control = ("enabled", "dim_percent")
-    _taken: dict[str, Value] | None = None
+    taken: dict[str, Value] | None = None
 
     @property
     def _dims(self) -> bool:
@@ -106,12 +105,12 @@ class SwitchTerminals(Terminals):
         if envelope.standby:
             return self._off(values)
         if wish is not None:
-            self._taken = None
+            self.taken = None
             return self._on(min(max(wish, 0.0), upper), rating)
         if upper < rating:
             return self._within(upper, rating, values)
-        back = self._taken or ({"enabled": True} if self.settings.normally_on else {})
-        self._taken = None
+        back = self.taken or ({"enabled": True} if self.settings.normally_on else {})
+        self.taken = None
         return Plan(writes=back, lower_w=0.0, upper_w=rating, once=True)
 
     def _within(self, upper: float, rating: float, values: Values) -> Plan:
@@ -128,9 +127,9 @@ class SwitchTerminals(Terminals):
         return Plan(writes={"enabled": False}, lower_w=0.0, upper_w=0.0)
 
     def _remember(self, values: Values) -> None:
-        if self._taken is None and values.get("enabled"):
+        if self.taken is None and values.get("enabled"):
             seen = {name: values.get(name) for name in ("dim_percent", "enabled")}
-            self._taken = {name: value for name, value in seen.items() if value is not None}
+            self.taken = {name: value for name, value in seen.items() if value is not None}
 
     def _on(self, wanted: float, rating: float) -> Plan:
         if wanted <= 0 or wanted < self._least_w(rating):

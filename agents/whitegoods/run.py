@@ -18,6 +18,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s  how long it has been at work, pauses left out
     quiet_s    for how long it has drawn as good as nothing
     at         instant of the last look
+    halted     a bound has paused it, so that its end gives it free again
     """
 
     phase: Phase = "idle"
@@ -25,6 +26,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float = 0.0
     quiet_s: float = 0.0
     at: float = 0.0
+    halted: bool = False
 
 
 class Signs(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ def follow(run: Run, signs: Signs, *, supply: bool, power_w: float, at: float) -
         case "caught" if not supply:
             return _now("waiting", run, at)
         case "waiting" | "paused" if supply:
-            return _now("running", run, at)
+            return _now("running", msgspec.structs.replace(run, halted=False), at)
         case "running" if not supply:
             return _now("paused", run, at)
         case "running":

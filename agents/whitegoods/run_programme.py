@@ -78,7 +78,7 @@ class RunProgramme:
 
     async def _keep(self) -> None:
         run, kept = self.terminals.run, self.kept
-        if run.phase == kept.phase and run.elapsed_s - kept.elapsed_s < KEPT_EVERY_S:
+        if (run.phase, run.halted) == (kept.phase, kept.halted) and run.elapsed_s - kept.elapsed_s < KEPT_EVERY_S:
             return
         try:
             await self.state.put("run", run)

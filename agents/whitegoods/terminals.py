@@ -77,8 +77,8 @@ class WhitegoodsSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unk
 class WhitegoodsTerminals(Terminals):
     """A product that tells its state is believed; behind a socket the power tells.
 
-    ``reading`` moves ``run`` on, nothing else does: whoever writes a plan sees the effect in the next look.
-    ``held_w`` is the bound in force, ``halted`` whether it has stopped a run that its end gives free again.
+    ``reading`` moves ``run`` on: whoever writes a plan sees the effect in the next look.
+    ``held_w`` is the bound in force.
     """
 
     settings: WhitegoodsSettings
@@ -87,7 +87,6 @@ class WhitegoodsTerminals(Terminals):
     control = ("start", "enabled")
     run: Run = Run()
     held_w: float | None = None
-    halted: bool = False
 
     @property
     def _table(self) -> dict[str, tuple[PowerSlot, ...]]:
@@ -175,7 +174,6 @@ class WhitegoodsTerminals(Terminals):
         if self.run.phase != "paused":
             raise Impossible("not_paused", f"it is {self.run.phase}: only what is paused can go on")
         self._check_room(values)
-        self.halted = False
         return Plan(writes={"enabled": True}, lower_w=0.0, upper_w=self._peak_w(values), once=True)
 
     def abort(self, values: Values) -> Plan:  # noqa: ARG002
@@ -275,15 +273,14 @@ class WhitegoodsTerminals(Terminals):
         if upper is not None and upper < peak:
             if phase == "running":
                 halt = self._halt() if envelope.urgent else self.pause(values)
-                self.held_w, self.halted = upper, True
+                self.held_w, self.run = upper, msgspec.structs.replace(self.run, halted=True)
                 return msgspec.structs.replace(halt, once=False)
             self.held_w = upper
             # What waits or is paused stays so; its supply is off already, except in the moment of a start by hand.
             writes: dict[str, Value] = {} if "start" in self.file.points else {"enabled": False}
             return Plan(writes=writes, lower_w=0.0, upper_w=0.0)
         self.held_w = upper
-        goes_on = self.halted and phase == "paused"
-        self.halted = False
+        goes_on = self.run.halted and phase == "paused"
         most = self.settings.rating_w or peak
         return Plan(
             writes={"enabled": True} if goes_on else {},

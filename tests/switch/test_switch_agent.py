@@ -64,3 +64,20 @@ async def test_a_plug_that_does_not_obey_says_so() -> None:
         refused = await cem.order(PLUG, setpoint_w=0.0)
         assert isinstance(refused, PowerRefused)
         assert refused.reason.code == "not_read_back"
+
+
+async def test_what_a_bound_took_off_comes_back_also_after_a_restart() -> None:
+    lamp = DeviceSpec(name="switch1", kind="switch", product="wirenboard_mdm3", unit=41, rating_w=200, phases=1)
+    async with grid("h07.cem.main", LIGHT, agents=SCRIPTED_CEM) as run, simulated(run, lamp) as home:
+        words = await run.words("h07")
+        cem = await home_cem(run)
+        settings = {**home.line("switch1"), "rating_w": 200.0}
+        await run.start(LIGHT, settings)
+        assert isinstance(await cem.order(LIGHT, standby=True), PowerApplied)
+        seen = len(words.of("device_reading"))
+        await words.until(lambda w: len(w.of("device_reading")) > seen + 2)
+        await run.stop(LIGHT)
+        await run.start(LIGHT, settings)
+        assert home.shows("switch1", "enabled") is False
+        assert isinstance(await cem.order(LIGHT), PowerApplied)
+        assert home.shows("switch1", "enabled") is True

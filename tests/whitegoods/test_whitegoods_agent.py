@@ -159,3 +159,20 @@ async def test_a_socket_that_does_not_obey_is_told_until_it_does() -> None:
         home.happens("clear_fault", "whitegoods1")
         await eventually(lambda: home.shows("whitegoods1", "enabled") is False)
         await words.until(lambda w: "start_held" in events(w))
+
+
+async def test_what_a_bound_has_paused_goes_on_when_it_ends_also_after_a_restart() -> None:
+    async with laundry() as (run, words, cem, home):
+        home.happens("start_programme", "whitegoods1", programme="cotton_60")
+        await says(words, "waiting")
+        await Negotiator.made[-1].does("start")
+        await says(words, "running", least_w=100.0)
+        assert isinstance(await cem.order(MACHINE, upper_w=1_000.0), PowerApplied)
+        for _ in range(3):  # how it stands is kept once a reading period
+            await says(words, "paused")
+            words.all.clear()
+        await run.stop(MACHINE)
+        await run.start(MACHINE, {**home.line("whitegoods1"), "phases": (2,)})
+        await says(words, "paused")
+        assert isinstance(await cem.order(MACHINE), PowerApplied)
+        await says(words, "running", least_w=100.0)
