@@ -2,7 +2,9 @@
 
 from agents.cem.act_in_emergency import ActInEmergency
 from agents.cem.answer_request import AnswerRequest
+from agents.cem.carry_out_plan import CarryOutPlan
 from agents.cem.expect import Expect
+from agents.cem.explain import Explain
 from agents.cem.export_less import ExportLess
 from agents.cem.follow_contract import FollowContract
 from agents.cem.help_hot_water import HelpHotWater
@@ -11,10 +13,12 @@ from agents.cem.keep_balance import KeepBalance
 from agents.cem.keep_envelope import KeepEnvelope
 from agents.cem.keep_limits import KeepLimits
 from agents.cem.keep_time import KeepTime
+from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
 from agents.cem.obey_command import ObeyCommand
 from agents.cem.obey_limit import ObeyLimit
 from agents.cem.obey_order import ObeyOrder
+from agents.cem.plan_home import PlanHome
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Premises
 from agents.cem.protect_fuse import ProtectFuse
@@ -23,9 +27,11 @@ from agents.cem.report_power import ReportPower
 from agents.cem.settings import CemSettings
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.take_hand import TakeHand
+from agents.cem.tell_forecast import TellForecast
 from agents.cem.third_parties import ThirdParties
 from agents.cem.use_surplus import UseSurplus
 from agents.cem.watch_devices import WatchDevices
+from agents.cem.weigh_advice import WeighAdvice
 from agents.cem.wishes import Wishes
 from agents.kit.agent import Agent
 from contracts.roles import CEM
@@ -41,6 +47,7 @@ AGENT = Agent(
         KeepTime,
         KnowPrices,
         Expect,
+        KnowFlexibility,
         ThirdParties,
         KeepEnvelope,
         ObeyOrder,
@@ -60,5 +67,10 @@ AGENT = Agent(
         ReportChanges,
         TakeHand,
         HelpHotWater,
+        PlanHome,
+        CarryOutPlan,
+        Explain,
+        WeighAdvice,
+        TellForecast,
     ),
 )

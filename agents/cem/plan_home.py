@@ -149,7 +149,13 @@ class PlanHome:
                 await self.clock.sleep(1.0)  # what belongs together comes together
                 self._wake, whys = anyio.Event(), sorted(self._whys)
                 self._whys.clear()
-                await self._make(whys)
+                try:
+                    await self._make(whys)
+                except Exception as fault:  # a fault of planning must not end the agent that keeps the limits
+                    log.exception("%s cannot plan", self.address)
+                    text = f"Planning failed ({type(fault).__name__}): the devices follow limits and surplus alone."
+                    self.failed = Reason(code="planning_failed", text=text)
+                    self._take(None, "")
                 await self.clock.sleep(self.settings.plan_at_least_s)
 
     async def _each_quarter(self) -> None:
