@@ -31,10 +31,11 @@ GENERATORS = ("fuelcell", "pv")
 
 
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
-    """What was agreed with the supplier: ``export_w`` at most, by absorbing or with these generators off."""
+    """What was agreed with the supplier: ``export_w`` at most, by absorbing, these loads on, these generators off."""
 
     export_w: float
     hard: bool
+    on: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     until: float
 
@@ -103,7 +104,7 @@ class ExportLess:
     parties: ThirdParties
     on_change: list[Callable[[], None]] = field(default_factory=list)
     _traces: dict[str, str | None] = field(default_factory=dict)
-    _off: set[str] = field(default_factory=set)
+    _wished: set[str] = field(default_factory=set)
     _claimed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -154,7 +155,9 @@ class ExportLess:
             text = "Nothing here can take more now, and no generator may be switched off."
             return Reason(code="nothing_to_give", text=text, inputs={"export_w": export, "asked_w": target})
         hard = "switch_off" in self.settings.export_means and not way.off
-        return Promise(export_w=max(way.export_w, target), hard=hard, off=way.off, until=until), way.means
+        loads = tuple(name for name in way.means if name in self.settings.export_loads)
+        kept = max(way.export_w, target)
+        return Promise(export_w=kept, hard=hard, on=loads, off=way.off, until=until), way.means
 
     def _export_w(self) -> float:
         return 0.0 if self.premises.gcp is None else max(0.0, -self.premises.gcp.power_w)
@@ -168,7 +171,7 @@ class ExportLess:
         made = Way(export_w=export_w)
         for mean in self.settings.export_means:
             if mean == "absorb":
-                way = absorb(made.export_w, target_w, able_to_absorb(units))
+                way = absorb(made.export_w, target_w, [*able_to_absorb(units), *self._loads(devices)])
             elif not made.means:
                 way = switch_off(made.export_w, target_w, _generating(devices))
             else:  # loads take what they can; the rest is curtailed, not switched off
@@ -177,6 +180,11 @@ class ExportLess:
                 way = Way(export_w=target_w if names else made.export_w, means=names)
             made = Way(export_w=way.export_w, means=made.means + way.means, off=made.off + way.off)
         return made
+
+    def _loads(self, devices: Sequence[Device]) -> list[tuple[str, float]]:
+        """Loads that the household lets be switched on for this and that are off, with what they take."""
+        off = {d.name: d for d in devices if d.reading is not None and not d.on}
+        return [(name, off[name].announce.nominal_upper_w) for name in self.settings.export_loads if name in off]
 
     async def _settled(self, deal: Deal) -> None:
         if deal.phase != "on":
@@ -190,11 +198,17 @@ class ExportLess:
 
     @every("reading_every_s")
     def impose(self) -> None:
-        claimed, off = set(), {}
+        claimed, wishes = set(), {}
         for deal in self.deals.standing(export_request):
             if self.parties.objection(deal.peer, self.settings.export_requests_from) is not None:
                 continue
             promise, trace = deal.read(Promise), self._traces.get(str(deal.peer))
+            for name in promise.on:
+                load = self.premises.by_name(name)
+                if load is not None:
+                    reason = Reason(code=WHY, text=f"{deal.peer} asked for less export: it uses it.", talk=deal.id)
+                    wanted = load.announce.nominal_upper_w
+                    wishes[name] = Wish(source="order", reason=reason, lower_w=wanted, until=promise.until, trace=trace)
             if "absorb" in self.settings.export_means or promise.hard:
                 claimed.add(str(deal.peer))
                 bound = -promise.export_w
@@ -204,14 +218,14 @@ class ExportLess:
             for name in promise.off:
                 text = f"{deal.peer} asked for less export: it is off until the request ends."
                 reason = Reason(code=WHY, text=text, binding=WHY, talk=deal.id)
-                off[name] = Wish(source="order", reason=reason, off=True, until=promise.until, trace=trace)
-        for name in self._off - set(off):
+                wishes[name] = Wish(source="order", reason=reason, off=True, until=promise.until, trace=trace)
+        for name in self._wished - set(wishes):
             self.wishes.put(name, None, "order")
-        for name, wish in off.items():
+        for name, wish in wishes.items():
             self.wishes.put(name, wish, "order")
         for supplier in self._claimed - claimed:
             self.premises.claim(f"export {supplier}", None)
-        self._off, self._claimed = set(off), claimed
+        self._wished, self._claimed = set(wishes), claimed
 
 
 def _generating(devices: Sequence[Device]) -> list[tuple[str, float]]:

@@ -44,6 +44,7 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     hand_waits_s            so long a device may take to do what the hand wants; then the answer says what it does
     business_as_usual_s     ends by itself after this (IC-FR-PUC6-SC2); hot_water_s: extra hot water, at the latest
     export_means            in which order less is fed in for the supplier; export_request_s if it names no end
+    export_loads            what may be switched on for that where heat cannot take it all, the first one first
     """
 
     guard: str | None = None
@@ -133,6 +134,7 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     export_requests_from: tuple[str, ...] | None = None
     flexibility_contracts: tuple[str, ...] = ()
     export_means: tuple[Literal["absorb", "switch_off"], ...] = ("absorb", "switch_off")
+    export_loads: tuple[str, ...] = ()
     export_request_s: float = 3600.0
     export_step_w: float = 100.0
     balance_every_s: float = 300.0
@@ -170,6 +172,8 @@ class CemSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     incentive_horizon_s: float = 86_400.0
     sell_above_eur_per_kwh: float | None = None
     """A battery feeds in above this price; None: only where a preference says a price."""
+    generators: tuple[str, ...] = ()
+    """Devices (``fuelcell.1``) that a price starts which only reaches their threshold."""
 
     @property
     def stale_after_s(self) -> float:
