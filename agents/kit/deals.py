@@ -53,7 +53,7 @@ class Deal(msgspec.Struct, frozen=True, kw_only=True):
     closer: bool
     terms: Raw
     until: float
-    word: Raw | None = None
+    word: Raw = Raw(b"null")
     subject: str = ""
     """Where the closer says that word, and as which id."""
     said: str = ""
@@ -64,7 +64,7 @@ class Deal(msgspec.Struct, frozen=True, kw_only=True):
 
     def read_word(self, kind: type[S]) -> S:
         """The word that made the deal, or is to. Raises msgspec.MsgspecError."""
-        return msgspec.json.decode(self.word or b"", type=kind)
+        return msgspec.json.decode(self.word, type=kind)
 
 
 class TooManyDeals(Exception):
