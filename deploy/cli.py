@@ -58,6 +58,14 @@ def _mount() -> None:
         from deploy import orders_cli
 
         app.add_typer(orders_cli.app, name="order")
+    if wanted in ("", "app"):
+        from deploy import app_cli
+
+        app.add_typer(app_cli.app, name="app")
+    if wanted in ("", "talks"):
+        from deploy import talks_cli
+
+        app.command("talks")(talks_cli.command)
     if wanted in ("", "trace"):
         from deploy import trace
 

@@ -5,6 +5,7 @@ Its identity is ``grid.ops.<name>``: it may subscribe to everything and speaks f
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
@@ -115,7 +116,7 @@ class Recorder:
 
     def hear(self, subject: str, payload: bytes) -> None:
         """One word as it passed the hub. What cannot be read is an event too."""
-        event, message = self._open(subject, payload)
+        event, message = read_word(subject, payload, self._bus.clock.now(), self._words)
         if event.id:
             key = (event.sender, event.id)
             if key in self._seen:
@@ -130,34 +131,37 @@ class Recorder:
                 self._writer.event(event)
         self.view.take(event, message)
 
-    def _open(self, subject: str, payload: bytes) -> tuple[Event, Message | None]:
-        now = self._bus.clock.now()
-        if subject.startswith("dead."):
-            return _dead(subject, payload, now), None
-        parsed = parse(subject)
-        kind = self._words.get((parsed.topic, parsed.edition, parsed.word)) if parsed else None
-        if parsed is None or kind is None:
-            sender = str(parsed.sender) if parsed else "grid.unknown.unknown"
-            return _unread(sender, now, f"unknown subject {subject[:200]!r}"), None
-        try:
-            envelope = decoder(kind).decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
-            return _unread(str(parsed.sender), now, f"{parsed.word}: {problem}"), None
-        event = Event(
-            at=envelope.at.timestamp(),
-            heard=now,
-            word=parsed.word,
-            topic=parsed.topic,
-            edition=parsed.edition,
-            sender=str(parsed.sender),
-            receiver=str(parsed.receiver) if parsed.receiver else None,
-            group=parsed.group,
-            id=envelope.id,
-            talk=envelope.talk,
-            trace=envelope.trace,
-            body=msgspec.Raw(encode(envelope.body)),
-        )
-        return event, envelope.body
+
+def read_word(
+    subject: str, payload: bytes, now: float, words: Mapping[tuple[str, int, str], type[Message]]
+) -> tuple[Event, Message | None]:
+    """One word as it passed, and what it says; None where that cannot be read, and then the event says why."""
+    if subject.startswith("dead."):
+        return _dead(subject, payload, now), None
+    parsed = parse(subject)
+    kind = words.get((parsed.topic, parsed.edition, parsed.word)) if parsed else None
+    if parsed is None or kind is None:
+        sender = str(parsed.sender) if parsed else "grid.unknown.unknown"
+        return _unread(sender, now, f"unknown subject {subject[:200]!r}"), None
+    try:
+        envelope = decoder(kind).decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+        return _unread(str(parsed.sender), now, f"{parsed.word}: {problem}"), None
+    event = Event(
+        at=envelope.at.timestamp(),
+        heard=now,
+        word=parsed.word,
+        topic=parsed.topic,
+        edition=parsed.edition,
+        sender=str(parsed.sender),
+        receiver=str(parsed.receiver) if parsed.receiver else None,
+        group=parsed.group,
+        id=envelope.id,
+        talk=envelope.talk,
+        trace=envelope.trace,
+        body=msgspec.Raw(encode(envelope.body)),
+    )
+    return event, envelope.body
 
 
 def _unread(sender: str, now: float, error: str) -> Event:

@@ -20,6 +20,8 @@ from deploy import control
 from deploy.console import Console, Pace
 from deploy.control import Answer, Command
 from deploy.governor import Governor
+from deploy.home_recorder import NAME as RECORDER
+from deploy.home_recorder import HomeRecorder
 from deploy.lines import LINES, line_places
 from deploy.nats_config import HOST
 from deploy.offspring import Offspring
@@ -29,6 +31,7 @@ from deploy.recorder import Recorder
 from deploy.run_facts import RECORDS, RunEnd, RunFacts, SiteFacts
 from deploy.servers import ServerFailed, Servers
 from deploy.settings import gateways
+from deploy.talks import HOMES
 from deploy.topology import GRID, HUB, LINK_ACTIONS, Disturbance, Topology
 from deploy.topology_faults import server_or_address
 from deploy.watch import Watch
@@ -110,6 +113,8 @@ class Supervisor:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(recorder.run, ended)
+                for listener in self._home_recorders():
+                    group.start_soon(listener.run, ended)
                 await recorder.records.wait()
                 for server in self.topology.servers:
                     group.start_soon(self.watch.watch, server)
@@ -238,6 +243,15 @@ class Supervisor:
             ),
             world=world_spec(self.topology) if has_world(self.topology) else None,
         )
+
+    def _home_recorders(self) -> list[HomeRecorder]:
+        """Of the homes whose topology lets the run keep their own talks."""
+        places = [Address(site, OPS.name, RECORDER) for site in self.topology.sites]
+        return [
+            HomeRecorder(self.servers.bus(place, self.clock), self.files.folder / RECORDS / HOMES / place.site)
+            for place in places
+            if place in self.topology.entries
+        ]
 
     def _tool(self, name: str) -> Address:
         return Address(GRID, OPS.name, name)

@@ -66,7 +66,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rating_var    reactive power at the rating, + = inductive
     profile       SimBench profile that drives the simulated hardware
     measures      of a submeter: the device of the site in its circuit, such as ``heatpump1``
-    attach        an identity with its rights but no process: the person's phone that comes and goes (``gridparley app``)
+    attach        an identity with rights but no process: a phone that comes and goes (``gridparley app``)
     settings      of the role; they win over ``[defaults.<role>]``
     """
 
@@ -233,12 +233,21 @@ def load(path_or_name: str | Path) -> Topology:
     except tomllib.TOMLDecodeError as problem:
         raise TopologyError(str(path), "", f"is not TOML: {problem}", "Mend the line that is named.") from problem
     try:
-        return msgspec.convert(raw, Topology, strict=True)
+        return msgspec.convert(_placed(raw, path.resolve().parent), Topology, strict=True)
     except msgspec.ValidationError as problem:
         cause, where = split(problem)
         unknown = re.search(r"unknown field `(\w+)`", cause)
         remedy = "Leave it out, or correct its spelling." if unknown else "Correct the value."
         raise TopologyError(str(path), where, cause[:1].lower() + cause[1:], remedy) from problem
+
+
+def _placed(raw: Any, folder: Path) -> Any:
+    """``"./name"`` is a file beside the topology, wherever it is read from."""
+    if isinstance(raw, dict):
+        return {key: _placed(value, folder) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [_placed(value, folder) for value in raw]
+    return str(folder / raw[2:]) if isinstance(raw, str) and raw.startswith("./") else raw
 
 
 def split(problem: msgspec.ValidationError) -> tuple[str, str]:

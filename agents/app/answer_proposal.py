@@ -13,9 +13,11 @@ import msgspec
 from agents.app.settings import AppSettings
 from agents.app.show import Show
 from agents.kit.deals import Deals
-from agents.kit.skill import answers, settles, skill
+from agents.kit.skill import answers, restores, settles, skill
+from bus.address import Address
 from bus.bus import Bus, Heard
 from bus.clock import Clock
+from bus.store import State
 from bus.talk import Talk
 from contracts.customer import (
     ChangePlan,
@@ -31,6 +33,23 @@ from contracts.emergency import DisplayNotice
 from contracts.kit import Lapsed, Message
 
 Decide = Callable[[ProposePlan], ConfirmPlan | RejectPlan | ChangePlan | None]
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A proposal that waits for the person's word, over restarts: a phone comes and goes."""
+
+    talk: str
+    peer: Address
+    word: ProposePlan
+
+
+class NothingProposed(Exception):
+    """No plan waits for a word."""
+
+    def __init__(self, site: str) -> None:
+        remedy = f"`gridparley app prefs {site} --plans confirm` lets every plan ask first"
+        super().__init__(f"no plan waits for your word at {site}: {remedy}")
+        self.site = site
 
 
 class Offered(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,18 +68,48 @@ class AnswerProposal:
     settings: AppSettings
     show: Show
     deals: Deals
+    state: State
     decide: Decide | None = None
+    waiting: Waiting | None = None
     outcomes: list[Message] = field(default_factory=list)
     """What was said last in each talk, by either side."""
+
+    @restores
+    async def restore(self) -> None:
+        kept = await self.state.get("proposal", list[Waiting]) or []
+        self.waiting = next((one for one in kept if one.word.confirm_by.timestamp() > self.clock.now()), None)
 
     @answers(plan_proposal)
     async def on_proposal(self, talk: Talk, proposal: ProposePlan) -> None:
         self.show.proposal(proposal)
         answer = self.decide(proposal) if self.decide is not None else self._by_settings(proposal)
+        if answer is not None:
+            await self._say(talk, proposal, answer)
+            return
+        assert talk.peer is not None  # the bus knows who opened it
+        self.waiting = Waiting(talk=talk.id, peer=talk.peer, word=proposal)
+        await self.state.put("proposal", [self.waiting])
+
+    async def answer(self, decide: Decide) -> None:
+        """The person's word on the plan that waits. Raises NothingProposed, NotStored."""
+        waiting = self.waiting
+        word = decide(waiting.word) if waiting is not None else None
+        if waiting is None or word is None or waiting.word.confirm_by.timestamp() <= self.clock.now():
+            raise NothingProposed(self.bus.address.site)
+        talk = self.bus.host(plan_proposal, waiting.talk, waiting.peer)
+        talk.deliver(waiting.word)
+        where = Heard(waiting.peer, "", self.clock.now(), waiting.talk, None, True)
+
+        async def say(talk: Talk, _opening: Message) -> None:
+            await self._say(talk, waiting.word, word)
+
+        await self.bus.answer_in(talk, say, where)
+        self.waiting = None
+        await self.state.put("proposal", [])
+
+    async def _say(self, talk: Talk, proposal: ProposePlan, answer: ConfirmPlan | RejectPlan | ChangePlan) -> None:
         until = proposal.confirm_by.timestamp()
         match answer:
-            case None:
-                return
             case ConfirmPlan():
                 deal = await self.deals.close(talk, answer, Offered(plan=proposal.plan), until=until)
                 if deal.phase == "off":

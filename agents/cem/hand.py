@@ -145,16 +145,12 @@ def goal_of(hand: Hand | None, device: Device) -> Goal:
 
 
 def rest_s(device: Device, goal: Goal, settings: CemSettings, now: float) -> float:
-    """How long its own minimum times, or a restart that was just before, keep it from doing so. IEC-RG-RELIABILITY."""
-    since, told = now - device.switched_at, device.told
-    if goal.kind == "off" and device.on:
-        return max(0.0, device.announce.minimum_on_s - since)
-    if goal.kind in ("on", "power") and not device.on:
-        rest = max(0.0, device.announce.minimum_off_s - since)
-        if told is not None and told.off_since is not None:
-            rest = max(rest, settings.restart_after_s - (now - told.off_since))
-        return rest
-    return 0.0
+    """How long what we have switched off ourselves stays so. Its own minimum times the device keeps by itself: it
+    refuses, and says how long. IEC-RG-RELIABILITY."""
+    told = device.told
+    if goal.kind not in ("on", "power") or device.on or told is None or told.off_since is None:
+        return 0.0
+    return max(0.0, settings.restart_after_s - (now - told.off_since))
 
 
 def bound_by(told: Order | None, goal: Goal) -> Reason | None:

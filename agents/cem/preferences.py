@@ -72,7 +72,8 @@ def after(kept: Kept, word: SetPreferences) -> Kept:
     for name, wanted in word.devices.items():
         devices[name] = merged(devices.get(name, DevicePreferences()), wanted)
     named = {name: getattr(word, name) for name in ("season", "vacation", "own_production", "plans")}
-    switches = {name: getattr(word, name) for name in ("service", "flexibility", "consents")}
+    switches = {name: getattr(word, name) for name in ("service", "flexibility")}
+    switches["consents"] = kept.consents | (word.consents or {})
     changed = {name: value for name, value in (named | switches).items() if value is not None}
     if word.own_production_off:
         changed["own_production"] = None

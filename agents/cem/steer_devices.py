@@ -53,6 +53,10 @@ class SteerDevices:
         self._due[device.address] = (order, trace)
         self._begin(device.address)
 
+    def busy(self, address: Address) -> bool:
+        """Whether it is being told something at this moment."""
+        return address in self._busy or address in self._due
+
     def _begin(self, address: Address) -> None:
         if self._tasks is not None and address not in self._busy:
             self._busy.add(address)

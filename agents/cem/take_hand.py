@@ -6,6 +6,7 @@ does; the newest holds. Choices where the sources are silent: decision 0033.
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -209,7 +210,8 @@ class TakeHand:
         except (NotStored, TooManyDeals) as problem:
             return Reason(code="not_stored", text=f"{problem}: say it again.")
         if deal.phase == "on":
-            await self.deals.end(deal)
+            with suppress(NotStored):  # it runs out by itself
+                await self.deals.end(deal)
         return None
 
     def _hand(self, talk: Talk, word: TakeControl, device: Device, before: Hand | None) -> Hand | None:
@@ -288,7 +290,8 @@ class TakeHand:
             text = f"{device.name} starts {self.preferences.local(hand.at):%H:%M}, as {hand.user} wants it."
             reason = Reason(code="hand", text=text, binding="hand")
             return ControlTaken(state="waits for its time", at=instant(hand.at), until=until, reason=reason)
-        rest = rest_s(device, goal, self.settings, now)
+        bound = bound_by(device.told, goal)
+        rest = rest_s(device, goal, self.settings, now) if bound is None else 0.0
         if rest > 0:
             return self._resting(device, rest, goal, until)
         began = now
@@ -303,7 +306,9 @@ class TakeHand:
             if refused is not None:
                 left = refused.inputs.get("remaining_s")
                 return refused if left is None else self._resting(device, left, goal, until)
-            if device.read_at > began and device.reading is not None and goal.reached(device.reading.power_w):
+            if self.steer.busy(device.address):
+                began = self.clock.now()  # what was measured before it was told says nothing
+            elif device.read_at > began and device.reading is not None and goal.reached(device.reading.power_w):
                 return self._done(device, hand, until)
             await self._until_news(deadline)
         text = f"{device.name} was told so, and does not show it yet: {_doing(device)}. What is told holds on."
@@ -328,12 +333,15 @@ class TakeHand:
         return ControlTaken(state=state, until=until, reason=reason)
 
     def _done(self, device: Device, hand: Hand | None, until: datetime | None) -> ControlTaken:
+        state = _doing(device)
         if hand is None:
             reason = Reason(code="released", text=f"{device.name} is given back: it runs by plan and limits.")
         else:
             text = f"{device.name} does as {hand.user} wants: {in_words(hand)}."
             reason = Reason(code="hand", text=text, binding="hand")
-        return ControlTaken(state=_doing(device), until=until, reason=reason)
+            if hand.action in ("business_as_usual", "hot_water"):
+                state = f"{in_words(hand)}, {state}"
+        return ControlTaken(state=state, until=until, reason=reason)
 
     async def _until_news(self, deadline: float) -> None:
         self._news = anyio.Event()

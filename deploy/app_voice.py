@@ -1,0 +1,115 @@
+"""A person's app at one home of a running street, by the identity that the topology keeps for it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from agents.app.agent import AGENT
+from agents.app.answer_proposal import AnswerProposal
+from agents.app.ask_home import AskHome
+from agents.app.settings import AppSettings
+from agents.kit.agent import Peers
+from agents.kit.deals import Deals
+from agents.kit.run import wire
+from agents.kit.skill import RESTORES, marks_of
+from bus import tracing
+from bus.address import Address
+from bus.bus import Bus
+from bus.clock import Clock, SharedClock
+from bus.store import State
+from contracts.customer import PlanShown
+from contracts.roles import APP, CEM
+from contracts.tariff import PriceInfo
+from deploy.doors import Doors
+from deploy.processes import Files, Plan
+from deploy.topology import Topology
+
+
+class CannotSpeak(Exception):
+    """The run has no such home, or the home has no app that can be attached."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What a person can say and see from here."""
+
+    bus: Bus
+    clock: Clock
+    home: AskHome
+    proposals: AnswerProposal
+
+    async def plan(self) -> PlanShown | None:
+        """The plan in force; None while there is none."""
+        for manager in self.home.managers:
+            found = await self.bus.last(PlanShown, manager, home=True)
+            if isinstance(found, PlanShown):
+                return found
+        return None
+
+    async def prices(self) -> PriceInfo | None:
+        """The prices in force; None while none are known."""
+        for manager in self.home.managers:
+            found = await self.bus.last(PriceInfo, manager, home=True)
+            if isinstance(found, PriceInfo):
+                return found
+        return None
+
+
+@asynccontextmanager
+async def voice(folder: Path, site: str) -> AsyncIterator[Voice]:
+    """Speak at a home of a run. Raises CannotSpeak, BusUnavailable, NotStored, FileNotFoundError."""
+    files = Files(folder)
+    topology = Plan.read(files).topology
+    who = _who(topology, site)
+    doors = Doors(topology, files.nats)
+    bus = doors.bus(who, SharedClock(files.clock))
+    tracing.start(APP.name, str(who), folder=files.spans)
+    try:
+        async with attached(bus, doors.permissions.peers(who)) as made:
+            yield made
+    finally:
+        tracing.stop()
+
+
+@asynccontextmanager
+async def attached(bus: Bus, peers: Peers, settings: AppSettings | None = None) -> AsyncIterator[Voice]:
+    """Speak over a bus that is not opened yet. What was said to this app meanwhile is heard first."""
+    given = {
+        Bus: bus,
+        Address: bus.address,
+        Clock: bus.clock,
+        State: bus.state,
+        Peers: peers,
+        AppSettings: settings or AppSettings(),
+    }
+    made = {type(one): one for one in AGENT.build(given)}
+    speaking = [made[kind] for kind in (Deals, AskHome, AnswerProposal)]
+    bound = [(getattr(one, name), mark) for one in speaking for name, mark in marks_of(type(one))]
+    wire(bus, bound)
+    await bus.open()
+    try:
+        for method, mark in bound:
+            if mark is RESTORES:
+                await method()
+        async with anyio.create_task_group() as group:
+            await bus.run(group)
+            yield Voice(bus, bus.clock, made[AskHome], made[AnswerProposal])
+            group.cancel_scope.cancel()
+    finally:
+        await bus.close()
+
+
+def _who(topology: Topology, site: str) -> Address:
+    if site not in topology.sites:
+        raise CannotSpeak(f"there is no site {site!r} in this run: the sites are {', '.join(topology.sites)}")
+    entries = topology.sites[site].agents
+    phones = [entry for entry in entries if entry.role == APP.name and entry.attach]
+    if not phones:
+        line = '{ role = "app", name = "phone", attach = true }'
+        raise CannotSpeak(f"{site} has no app to speak as: add {line} to its agents in the topology")
+    if not any(entry.role == CEM.name for entry in entries):
+        raise CannotSpeak(f"{site} has no energy manager to speak with: add an agent of role {CEM.name!r}")
+    return Address(site, APP.name, phones[0].name)
