@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from agents.cem.price_stack import Stack
+from agents.kit.price_stack import Stack
 from contracts.tariff import AnnounceTariff
 from deploy.records import Event
 from deploy.report_figures import spans
