@@ -3,8 +3,9 @@
 import numpy as np
 
 from agents.cem.planner.model import Floats, Ints
-from agents.cem.planner.part import Part, Room, World
+from agents.cem.planner.part import Part, Room
 from agents.cem.planner.problem import UNMET_EUR_PER_KWH, Battery
+from agents.cem.planner.terms import World
 
 RESERVE_EUR_PER_KWH_H = UNMET_EUR_PER_KWH / 24
 """What a kWh below the lowest level counts for an hour: back within the day."""
@@ -45,6 +46,7 @@ class BatteryPart(Part):
         if value is None:
             value = max(0.0, world.refill_eur / battery.charge_efficiency)
         model.cost("stored", self.stored[-1], -value)
+        model.offset("stored", value * battery.energy_wh / 1000.0)
         self._wish(world)
         self.exclusive: Ints = np.zeros(0, np.int64)
         self.charging: Ints = np.zeros(0, np.int64)

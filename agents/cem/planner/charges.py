@@ -3,8 +3,10 @@
 import numpy as np
 
 from agents.cem.planner.model import Floats
-from agents.cem.planner.part import Part, Room, Switch, World
+from agents.cem.planner.part import Lumps, Part, Room
 from agents.cem.planner.problem import Charge
+from agents.cem.planner.switch import Switch
+from agents.cem.planner.terms import World
 
 
 class ChargePart(Part):
@@ -18,12 +20,13 @@ class ChargePart(Part):
         if car.arrival_s <= slots.edges_s[0] and len(slots.inside(slots.edges_s[0], car.departure_s)):
             self.allowed[0] = 1.0
         low, high = car.min_power_w / 1000.0, car.max_power_w / 1000.0
-        gradual = car.min_power_w <= 0 and not (car.switch_eur > 0 or car.min_on_s > 0)
+        self.gradual = gradual = car.min_power_w <= 0 and not (car.switch_eur > 0 or car.min_on_s > 0)
         self.on = model.columns(n, 0.0, self.allowed, whole=not gradual)
         self.switch = Switch.add(
             world,
             car.name,
             self.on,
+            least_kw=low,
             was_on=car.on,
             since_s=car.since_s,
             min_on_s=car.min_on_s,
@@ -80,6 +83,15 @@ class ChargePart(Part):
         return self.car.energy_wh / 1000.0 + np.concatenate(
             ([0.0], np.cumsum(self.power.at(x) * self.hours * self.car.efficiency))
         )
+
+    def lumps(self) -> Lumps | None:
+        if self.car.min_power_w <= 0:
+            return None
+        slot, column, kw = self.power.flat()
+        return slot, column, kw, np.isin(column, self.on)
+
+    def switched(self) -> Switch | None:
+        return None if self.gradual else self.switch
 
     def propose(self, x: Floats, room: Room) -> None:
         car, n = self.car, self.slots.n

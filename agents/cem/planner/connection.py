@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agents.cem.planner.batteries import BatteryPart
 from agents.cem.planner.model import INF, Floats, Ints
-from agents.cem.planner.part import Part, Room, World
+from agents.cem.planner.part import Part, Room
 from agents.cem.planner.problem import Connection
 from agents.cem.planner.slots import hard_base_kw
+from agents.cem.planner.supply import GeneratorPart
+from agents.cem.planner.terms import World
 
 BREAK_EUR_PER_KWH = 200.0
 """What a kWh beyond a hard bound counts for, there where the base load alone breaks it."""
@@ -80,12 +83,8 @@ class ConnectionPart:
             model.put(rows, self.taken, 1.0)
             model.put(rows, self.peak[0], -1.0)
             model.cost("peak", self.peak, connection.peak.eur_per_kw)
-
-    @property
-    def peak_offset(self) -> float:
-        """What the peak costs already: not this plan's."""
-        peak = self.connection.peak
-        return 0.0 if peak is None else -peak.eur_per_kw * peak.seen_w / 1000.0
+            model.offset("peak", -connection.peak.eur_per_kw * connection.peak.seen_w / 1000.0)
+        self._share_surplus()
 
     def _bound(self, code: str, phase: int, side: int, limit: Floats) -> None:
         model, n = self.world.model, self.world.slots.n
@@ -157,10 +156,46 @@ class ConnectionPart:
             model.put(rows, columns[t], 1.0)
             model.put(rows, self.taking, -side * most[t])
 
+    def _share_surplus(self) -> None:
+        """Cuts, one row per slot: what exceeds the own surplus by its least power takes the rest from somewhere.
+
+        Without them the relaxation runs such a device at a fraction, just on the surplus. What is taken and discharged is
+        at least f(load) = max(0, load - surplus); f is convex and f(0) = 0, so f of all devices' load is at least the sum
+        of f of each; and f of a device in lumps is linear in its binary: ``(least - surplus) on + above``.
+        """
+        model, n = self.world.model, len(self.base)
+        surplus = -self.base.copy()
+        givers: list[tuple[Ints, float]] = []
+        lumps: list[tuple[Ints, Ints, Floats]] = []
+        for part in self.parts:
+            if isinstance(part, BatteryPart):
+                givers.append((part.discharge, 1.0))
+            elif isinstance(part, GeneratorPart):
+                givers += [(part.on, part.low_kw), (part.extra, 1.0)]
+            else:
+                surplus -= np.minimum(0.0, part.least)
+        for part in self.parts:
+            if (entries := part.lumps()) is None:
+                continue
+            slot, column, kw, lump = entries
+            beyond = np.where(lump, kw - surplus[slot], kw)
+            biggest = np.full(n, -np.inf)
+            np.maximum.at(biggest, slot, np.where(lump, beyond, -np.inf))
+            keep = (surplus[slot] > 0) & (beyond > 0) & (biggest[slot] > 0)
+            lumps.append((slot[keep], column[keep], beyond[keep]))
+        useful = np.unique(np.concatenate([slot for slot, _, _ in lumps] or [NONE]))
+        if not len(useful):
+            return
+        rows = np.full(n, -1, dtype=np.int64)
+        rows[useful] = model.rows("beyond the own surplus", len(useful), 0.0, np.inf)
+        model.put(rows[useful], self.taken[useful], 1.0)
+        for columns, scale in givers:
+            model.put(rows[useful], columns[useful], scale)
+        for slot, column, beyond in lumps:
+            model.put(rows[slot], column, -beyond)
+
     def guard_batteries(self) -> None:
         """In ``one_way`` slots a battery may not charge from the grid or give to it, where it must not."""
-        from agents.cem.planner.batteries import BatteryPart
-
         model, t = self.world.model, self.one_way
         for part in self.parts:
             if not isinstance(part, BatteryPart) or not len(t):

@@ -3,8 +3,10 @@
 import numpy as np
 
 from agents.cem.planner.model import Floats, Ints
-from agents.cem.planner.part import Part, Room, Switch, World
+from agents.cem.planner.part import Lumps, Part, Room
 from agents.cem.planner.problem import Thermal
+from agents.cem.planner.switch import Switch
+from agents.cem.planner.terms import World
 
 
 class ThermalPart(Part):
@@ -45,6 +47,7 @@ class ThermalPart(Part):
             world,
             device.name,
             self.on,
+            least_kw=low,
             was_on=device.on,
             since_s=device.since_s,
             min_on_s=device.min_on_s,
@@ -119,9 +122,7 @@ class ThermalPart(Part):
                 value = max(0.0, world.refill_eur) / max(0.1, float(self.cop.mean()))
             per_k = value * device.capacity_wh_per_k / 1000.0
             model.cost("stored", self.temperature[-1], -self.sign * per_k)
-            self.stored_offset = self.sign * per_k * float(wanted[-1])
-        else:
-            self.stored_offset = 0.0
+            model.offset("stored", self.sign * per_k * device.temperature_c)
 
     def course(self, power: Floats, heat: Floats) -> Floats:
         """(n) temperatures at the slots' ends."""
@@ -134,6 +135,15 @@ class ThermalPart(Part):
     def _next(self, t: int, now: float, power: float, heat: float) -> float:
         warmed = self.sign * float(self.cop[t]) * power + heat
         return float(self.keep[t]) * now + float(self.drift[t]) + float(self.gain[t]) * warmed
+
+    def lumps(self) -> Lumps | None:
+        if self.low_kw <= 0:
+            return None
+        slot, column, kw = self.power.flat()
+        return slot, column, kw, np.isin(column, self.on)
+
+    def switched(self) -> Switch | None:
+        return None if self.gradual else self.switch
 
     def propose(self, x: Floats, room: Room) -> None:
         """A thermostat that looks one slot ahead; for a finish temperature it starts as late as it may (eager: now)."""

@@ -6,9 +6,10 @@ from math import ceil
 import numpy as np
 
 from agents.cem.planner.model import Floats, Ints
-from agents.cem.planner.part import TIE_EUR, Part, Room, Terms, World
+from agents.cem.planner.part import Lumps, Part, Room
 from agents.cem.planner.plan import Run
 from agents.cem.planner.problem import Job, Programme, Step
+from agents.cem.planner.terms import TIE_EUR, Terms, World
 
 NONE = np.zeros(0, np.int64)
 
@@ -88,6 +89,10 @@ class JobPart(Part):
                 [(np.abs(w.starts_s - run.start_s) > 1.0) | (w.programme.name != programme) for w in self.ways]
             )
             world.model.cost("stability", self.choice, world.stability.per_start_eur * moved)
+
+    def lumps(self) -> Lumps | None:
+        slot, column, kw = self.power.flat()
+        return (slot, column, kw, np.ones(len(slot), dtype=bool)) if len(self.choice) else None
 
     def propose(self, x: Floats, room: Room) -> None:
         if not len(self.choice):

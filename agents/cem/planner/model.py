@@ -16,6 +16,15 @@ INF = float("inf")
 TOLERANCE = 1e-6
 """The solver's own feasibility tolerance; a given start is held to ten times of it."""
 
+WITHOUT_HEURISTICS = {
+    "mip_heuristic_effort": 0.0,
+    "mip_heuristic_run_rens": False,
+    "mip_heuristic_run_rins": False,
+    "mip_heuristic_run_root_reduced_cost": False,
+    "mip_heuristic_run_feasibility_jump": False,
+    "mip_allow_restart": False,
+}
+
 
 class SolverFailed(RuntimeError):
     """The solver answered with what a well-formed problem cannot cause."""
@@ -44,6 +53,7 @@ class Model:
     row_upper: list[Floats] = field(default_factory=list)
     entries: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
     costs: list[tuple[str, Ints, Floats]] = field(default_factory=list)
+    offsets: dict[str, float] = field(default_factory=dict)
     names: list[tuple[int, str]] = field(default_factory=list)
     width: int = 0
     height: int = 0
@@ -77,9 +87,13 @@ class Model:
         c, v = np.broadcast_arrays(columns, np.asarray(values, dtype=float))
         self.costs.append((category, c.ravel(), v.ravel()))
 
+    def offset(self, category: str, value: float) -> None:
+        """A constant of the objective."""
+        self.offsets[category] = self.offsets.get(category, 0.0) + value
+
     def cost_of(self, x: Floats) -> dict[str, float]:
         """The objective by category."""
-        out: dict[str, float] = {}
+        out = dict(self.offsets)
         for category, columns, values in self.costs:
             out[category] = out.get(category, 0.0) + float(values @ x[columns])
         return out
@@ -126,6 +140,13 @@ class Frozen:
     index: NDArray[np.int32]
     value: Floats
 
+    def objective(self, x: Floats) -> float:
+        return float(self.cost @ x) + self.offset
+
+    @property
+    def offset(self) -> float:
+        return sum(self.model.offsets.values())
+
     def fault(self, x: Floats) -> str:
         """The first block that ``x`` breaks, with how much; empty when it is feasible."""
         slack = 10 * TOLERANCE
@@ -156,7 +177,7 @@ class Frozen:
             len(self.value),
             int(highspy.MatrixFormat.kRowwise),
             int(highspy.ObjSense.kMinimize),
-            0.0,
+            self.offset,
             self.cost,
             self.lower,
             self.upper,
@@ -176,9 +197,11 @@ class Frozen:
         import highspy
 
         began = time.monotonic()
-        solver = self.solver(
-            time_limit=max(limit_s, 1e-3), mip_rel_gap=gap, mip_abs_gap=gap_eur, random_seed=seed % 2**31
-        )
+        begun = start is not None and self.whole.any()
+        # With a good start the solver's own search for one takes more time than the proof.
+        effort = WITHOUT_HEURISTICS if begun else {}
+        options = {"time_limit": max(limit_s, 1e-3), "mip_rel_gap": gap, "mip_abs_gap": gap_eur}
+        solver = self.solver(random_seed=seed % 2**31, **options, **effort)
         if start is not None and self.whole.any():
             solver.setSolution(len(start), np.arange(len(start), dtype=np.int32), start)
         solver.run()
@@ -192,5 +215,5 @@ class Frozen:
         x = np.array(solver.getSolution().col_value)
         proven = status == kinds.kOptimal
         if not self.whole.any():
-            return Found(x, proven, 0.0 if proven else INF, seconds, float(self.cost @ x) if proven else -INF)
+            return Found(x, proven, 0.0 if proven else INF, seconds, self.objective(x) if proven else -INF)
         return Found(x, proven, float(info.mip_gap), seconds, float(info.mip_dual_bound))

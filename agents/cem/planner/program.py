@@ -10,10 +10,11 @@ from agents.cem.planner.connection import ConnectionPart
 from agents.cem.planner.heat import ThermalPart
 from agents.cem.planner.jobs import JobPart, PausingJobPart
 from agents.cem.planner.model import Floats, Frozen, Model
-from agents.cem.planner.part import Part, World
+from agents.cem.planner.part import Part
 from agents.cem.planner.problem import Battery, Charge, Device, Fixed, Generator, Job, Problem, Pv, Thermal
 from agents.cem.planner.slots import Slots, Tariff, hard_base_kw
 from agents.cem.planner.supply import FixedPart, GeneratorPart, PvPart
+from agents.cem.planner.terms import World
 
 ORDER = (FixedPart, PvPart, GeneratorPart, ThermalPart, JobPart, PausingJobPart, ChargePart, BatteryPart)
 """In which a plan by rule is built: what cannot wait first, what fills the gaps last."""

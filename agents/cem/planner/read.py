@@ -20,7 +20,7 @@ def read(program: Program, x: Floats, by: FoundBy, gap: float) -> Plan:
         power_w=series(program.connection.net(x) * 1000.0),
         costs=costs(program, x),
         baseline=costs(program, program.by_rule(eager=True)),
-        objective_eur=float(program.frozen.cost @ x),
+        objective_eur=program.frozen.objective(x),
         gap=gap,
         seconds=0.0,
         solver_seconds=0.0,
@@ -34,11 +34,9 @@ def series(values: Floats) -> Series:
 
 def costs(program: Program, x: Floats) -> Costs:
     by = program.world.model.cost_of(x)
-    peak, stored = by.get("peak", 0.0) + program.connection.peak_offset, by.get("stored", 0.0)
-    stored += sum(part.stored_offset for part in program.parts if isinstance(part, ThermalPart))
-    names = ("energy", "fuel", "wear", "switching")
+    names = ("energy", "peak", "fuel", "wear", "switching", "stored")
     wishes = by.get("wishes", 0.0) + by.get("broken", 0.0)
-    return Costs(peak=peak, stored=stored, wishes=wishes, **{name: by.get(name, 0.0) for name in names})
+    return Costs(wishes=wishes, **{name: by.get(name, 0.0) for name in names})
 
 
 def course(part: Part, x: Floats) -> Course:

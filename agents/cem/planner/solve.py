@@ -4,9 +4,10 @@ import time
 from dataclasses import replace
 
 from agents.cem.planner.check import check
+from agents.cem.planner.dive import Relaxation, dive
 from agents.cem.planner.model import INF, Floats, Found, SolverFailed
 from agents.cem.planner.plan import FoundBy, Plan
-from agents.cem.planner.problem import Problem
+from agents.cem.planner.problem import Effort, Problem
 from agents.cem.planner.program import Program
 from agents.cem.planner.read import read
 
@@ -46,11 +47,40 @@ def best_start(program: Program) -> Floats | None:
     """The cheapest feasible plan by rule: the announced one carried on, or a new one."""
     starts = [program.by_rule(follow=follow) for follow in ((True, False) if program.before else (False,))]
     feasible = [x for x in starts if not program.frozen.fault(x)]
-    return min(feasible, key=lambda x: float(program.frozen.cost @ x), default=None)
+    return min(feasible, key=lambda x: program.frozen.objective(x), default=None)
 
 
 def search(program: Program, start: Floats | None, limit_s: float) -> Found:
-    effort = program.problem.effort
+    """Relaxation for the bound, a dive from it for the plan, and a tree only for what is left of the gap."""
+    began, effort, frozen = time.monotonic(), program.problem.effort, program.frozen
+
+    def left() -> float:
+        return limit_s - (time.monotonic() - began)
+
     if limit_s <= 0:
         return Found(None, False, INF, 0.0)
-    return program.frozen.solve(start, limit_s=limit_s, gap=effort.gap, gap_eur=effort.gap_eur, seed=effort.seed)
+    if not frozen.whole.any():
+        return frozen.solve(None, limit_s=left(), gap=effort.gap, gap_eur=effort.gap_eur, seed=effort.seed)
+    lp = Relaxation(program, limit_s)
+    relaxed = lp.solve()
+    bound, best = -INF, None
+    if relaxed is not None:
+        bound, dived = frozen.objective(relaxed), dive(program, lp, relaxed)
+        candidates = [x for x in (dived, start) if x is not None and not frozen.fault(x)]
+        best = min(candidates, key=frozen.objective, default=None)
+    if best is not None and near(frozen.objective(best), bound, effort):
+        return Found(best, True, gap_of(frozen.objective(best), bound), time.monotonic() - began, bound)
+    found = frozen.solve(
+        start if best is None else best, limit_s=left(), gap=effort.gap, gap_eur=effort.gap_eur, seed=effort.seed
+    )
+    x, bound = best if found.x is None else found.x, max(bound, found.bound)
+    gap = INF if x is None else gap_of(frozen.objective(x), bound)
+    return Found(x, found.proven, gap, time.monotonic() - began, bound)
+
+
+def near(objective: float, bound: float, effort: Effort) -> bool:
+    return objective - bound <= max(effort.gap_eur, effort.gap * abs(objective))
+
+
+def gap_of(objective: float, bound: float) -> float:
+    return max(0.0, objective - bound) / max(1e-9, abs(objective))

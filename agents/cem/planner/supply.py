@@ -3,8 +3,10 @@
 import numpy as np
 
 from agents.cem.planner.model import Floats, Ints
-from agents.cem.planner.part import Part, Room, Switch, Terms, World
+from agents.cem.planner.part import Part, Room
 from agents.cem.planner.problem import Fixed, Generator, Pv
+from agents.cem.planner.switch import Switch
+from agents.cem.planner.terms import Terms, World
 
 
 class PvPart(Part):
@@ -62,6 +64,7 @@ class GeneratorPart(Part):
             world,
             unit.name,
             self.on,
+            least_kw=self.low_kw,
             was_on=unit.on,
             since_s=unit.since_s,
             min_on_s=unit.min_on_s,
@@ -85,6 +88,9 @@ class GeneratorPart(Part):
         model.cost("fuel", self.extra, fuel)
         model.cost("ties", self.on, world.tie() * max(0.1, self.low_kw))
         self.hold_pins(world)
+
+    def switched(self) -> Switch | None:
+        return self.switch
 
     def propose(self, x: Floats, room: Room) -> None:
         """Only what its least time on still demands."""
