@@ -263,6 +263,8 @@ class AskOptions(Message, frozen=True, kw_only=True):
     sequence: PowerSequence
     earliest_start: Instant
     done_by: Instant
+    kind: str = ""
+    """The appliance's type, whose object model the adapter has or has not."""
 
 
 class RunOption(msgspec.Struct, frozen=True, kw_only=True):

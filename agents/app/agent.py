@@ -1,5 +1,6 @@
 """The consumer's display, and the consumer's own word."""
 
+from agents.app.accept_runs import AcceptRuns
 from agents.app.answer_proposal import AnswerProposal
 from agents.app.ask_home import AskHome
 from agents.app.push_message import PushMessage
@@ -8,4 +9,4 @@ from agents.app.show import Show
 from agents.kit.agent import Agent
 from contracts.roles import APP
 
-AGENT = Agent(role=APP, settings=AppSettings, skills=(Show, PushMessage, AskHome, AnswerProposal))
+AGENT = Agent(role=APP, settings=AppSettings, skills=(Show, PushMessage, AskHome, AnswerProposal, AcceptRuns))

@@ -36,6 +36,14 @@ class GatewaySettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields
 
     next_gateway: str | None = None
 
+    # the adapter of appliances
+    known_kinds: tuple[str, ...] = ("washing_machine", "dishwasher", "dryer")
+    """Appliance types that it can deal with as it was delivered."""
+    avoid_hours: tuple[int, ...] = (7, 8, 17, 18, 19, 20)
+    """Local hours of regular peaks, for the times without a link."""
+    time_zone: str = "Europe/Berlin"
+    options_at_most: int = 5
+
 
 @skill(opens=(emergency_begin, emergency_end), use_cases=("limits.emergency",))
 @dataclass

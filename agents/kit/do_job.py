@@ -335,6 +335,8 @@ class DoJob:
         self.job = job
 
     async def _report(self, job: Job, reason: Reason, sequence: SequenceState) -> None:
+        if job.instruction is None:
+            return  # nobody waits for it
         reading = self.readings.last
         used = None
         if job.energy_wh is not None and reading is not None and reading.energy_wh is not None:

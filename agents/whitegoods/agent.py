@@ -1,6 +1,7 @@
 """The agent of a washing machine, a dishwasher or a dryer."""
 
 from agents.kit.agent import Agent
+from agents.kit.ask_adapter import AskAdapter
 from agents.kit.hardware import hardware
 from agents.kit.join import JoinHome
 from agents.kit.negotiation import NEGOTIATION
@@ -25,6 +26,7 @@ AGENT = Agent(
         JoinHome,
         OfferProgramme,
         *NEGOTIATION,
+        AskAdapter,
     ),
     resources=hardware(WhitegoodsTerminals),
 )

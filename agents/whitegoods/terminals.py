@@ -72,6 +72,8 @@ class WhitegoodsSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unk
     ready_by: time | None = None
     time_zone: str = "Europe/Berlin"
     confirms: bool = False
+    asks_user: bool = False
+    """Its user agrees to a time that the adapter proposes; else it takes the best by itself."""
 
 
 class WhitegoodsTerminals(Terminals):
