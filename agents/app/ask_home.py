@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 import anyio
 
 from agents.kit.agent import Peers
-from agents.kit.skill import skill
+from agents.kit.deals import Deals
+from agents.kit.skill import settles, skill
 from bus.address import Address
-from bus.bus import Bus
+from bus.bus import Bus, Heard
+from bus.clock import Clock
 from contracts.customer import (
     Answer,
     AskQuestion,
@@ -35,12 +37,15 @@ from contracts.customer import (
     why,
 )
 from contracts.emergency import DisplayNotice
-from contracts.kit import Lapsed
+from contracts.kit import Lapsed, Message
 from contracts.reasons import Reason
 from contracts.roles import CEM, ESP, GATEWAY
 
 _ELSEWHERE = ("unknown_device", "nothing_to_do")
 """Refusals of an energy manager whose device it is not."""
+
+
+LATE_S = 600.0
 
 
 class NobodyThere(Exception):
@@ -78,7 +83,26 @@ class AskHome:
     """Each method is one talk, or the same talk with several energy managers at once."""
 
     bus: Bus
+    clock: Clock
     peers: Peers
+    deals: Deals
+
+    @settles(preferences)
+    async def saved(self, word: Message, heard: Heard) -> None:
+        """Also when it comes after we have given up."""
+        await self.deals.honour(word, heard)
+
+    @settles(take_control)
+    async def controlled(self, word: Message, heard: Heard) -> None:
+        await self.deals.honour(word, heard)
+
+    @settles(rules_write)
+    async def ruled(self, word: Message, heard: Heard) -> None:
+        await self.deals.honour(word, heard)
+
+    def _while(self) -> float:
+        """So long a late acknowledgement is still ours, in run time."""
+        return self.clock.now() + LATE_S
 
     @property
     def managers(self) -> list[Address]:
@@ -103,11 +127,13 @@ class AskHome:
 
     async def _prefer_at(self, manager: Address, word: SetPreferences, outcome: Outcome) -> None:
         async with self.bus.talk(preferences, manager) as talk:
+            await self.deals.open(talk, word, until=self._while())
             await talk.say(word)
             match await talk.hear(PreferencesTaken, PreferencesRefused, Lapsed):
                 case PreferencesTaken() as taken:
                     outcome.taken[manager] = taken
                 case PreferencesRefused(reason=reason):
+                    await self.deals.end(talk)
                     outcome.refused[manager] = reason
                 case Lapsed():
                     text = f"{manager} has not acknowledged: the preferences may not hold there, save them again."
@@ -129,13 +155,17 @@ class AskHome:
 
     async def _hand_at(self, manager: Address, word: TakeControl) -> ControlTaken | ControlRefused:
         async with self.bus.talk(take_control, manager) as talk:
+            await self.deals.open(talk, word, until=self._while())
             await talk.say(word)
             match await talk.hear(ControlTaken, ControlRefused, Lapsed):
+                case ControlTaken() as taken:
+                    return taken
+                case ControlRefused() as refused:
+                    await self.deals.end(talk)
+                    return refused
                 case Lapsed():
                     text = f"{manager} did not answer: is it running? What was said may still be done."
                     return ControlRefused(reason=Reason(code="no_answer", text=text))
-                case answer:
-                    return answer
 
     async def why(self, device: str | None) -> Because | NothingKnown:
         """Raises NobodyThere."""
@@ -160,13 +190,17 @@ class AskHome:
         if not keepers:
             raise NobodyThere(self.bus.address.site, GATEWAY.name)
         async with self.bus.talk(rules_write, keepers[0]) as talk:
+            await self.deals.open(talk, word, until=self._while())
             await talk.say(word)
             match await talk.hear(RulesTaken, RulesRefused, Lapsed):
+                case RulesTaken() as taken:
+                    return taken
+                case RulesRefused() as refused:
+                    await self.deals.end(talk)
+                    return refused
                 case Lapsed():
                     text = f"{keepers[0]} did not answer: the rules before may still run."
                     return RulesRefused(reason=Reason(code="no_answer", text=text))
-                case answer:
-                    return answer
 
     async def ask(self, text: str) -> Answer | None:
         """A free question to the provider; None while it has not answered. Raises NobodyThere, NotStored."""

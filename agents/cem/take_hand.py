@@ -22,7 +22,7 @@ from agents.cem.settings import CemSettings
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.wishes import Wishes
 from agents.kit.deals import Deals, TooManyDeals
-from agents.kit.skill import answers, every, hears, restores, skill
+from agents.kit.skill import answers, every, hears, restores, settles, skill
 from bus.bus import Bus, Heard
 from bus.clock import WIRE_WALL_S, Clock
 from bus.envelope import instant
@@ -32,7 +32,7 @@ from bus.transport import NotStored
 from contracts.customer import ControlRefused, ControlTaken, TakeControl, take_control
 from contracts.device import DeviceReading
 from contracts.emergency import DisplayNotice
-from contracts.kit import Lapsed
+from contracts.kit import Lapsed, Message
 from contracts.reasons import Reason
 from contracts.roles import DEVICES
 
@@ -41,6 +41,9 @@ FOR_ALL = ("business_as_usual", "release", "off")
 """What may be said without naming a device."""
 AT_DEVICE = ("start_now", "pause", "resume", "abort")
 """What a machine with a programme of its own does by itself."""
+
+
+ASKED_S = 120.0
 
 
 class Hands(msgspec.Struct, frozen=True, kw_only=True):
@@ -376,14 +379,21 @@ class TakeHand:
 
     async def _ask_device(self, device: Device, word: TakeControl) -> Reason | None:
         async with self.bus.talk(take_control, device.address) as talk:
+            await self.deals.open(talk, word, until=self.clock.now() + ASKED_S)
             await talk.say(replace(word, device=device.name))
             match await talk.hear(ControlTaken, ControlRefused, Lapsed):
                 case ControlTaken():
                     return None
                 case ControlRefused(reason=reason):
+                    await self.deals.end(talk)
                     return reason
                 case Lapsed():
                     return Reason(code="no_answer", text=f"{device.name} did not answer: check its link.")
+
+    @settles(take_control)
+    async def done_by_device(self, word: Message, heard: Heard) -> None:
+        """Also when it comes late: then its readings have shown it already."""
+        await self.deals.honour(word, heard)
 
     # ---------------------------------------------------------------- all of them
 

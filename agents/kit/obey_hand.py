@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.drivers.errors import DriverError
+from agents.kit.deals import Deals
 from agents.kit.hardware import Hardware, Impossible, Plan, Terminals, Values, why
 from agents.kit.obey import ObeyOrders
 from agents.kit.readings import SayReadings
 from agents.kit.skill import answers, skill
 from bus.address import Address
+from bus.clock import Clock
 from bus.talk import Talk
 from contracts.customer import ControlRefused, ControlTaken, TakeControl, take_control
 from contracts.reasons import Reason
 from contracts.registers import RangeError
 from contracts.roles import CEM
 
+ACKNOWLEDGED_S = 60.0
 WAYS = {"start_now": "start", "pause": "pause", "resume": "resume", "abort": "abort"}
 """Action -> what the terminals of a class that does jobs call it."""
 
@@ -34,6 +37,8 @@ class ObeyHand:
     terminals: Terminals
     orders: ObeyOrders
     readings: SayReadings
+    clock: Clock
+    deals: Deals
 
     @answers(take_control)
     async def on_word(self, talk: Talk, word: TakeControl) -> None:
@@ -43,8 +48,10 @@ class ObeyHand:
             outcome = why(problem)
         if isinstance(outcome, Reason):
             await talk.say(ControlRefused(reason=outcome))
-        else:
-            await talk.say(outcome)
+            return
+        deal = await self.deals.close(talk, outcome, until=self.clock.now() + ACKNOWLEDGED_S)
+        if deal.phase == "on":
+            await self.deals.end(deal)
 
     async def _do(self, peer: Address | None, word: TakeControl) -> ControlTaken | Reason:
         """Raises DriverError, RangeError, Impossible."""
