@@ -11,6 +11,7 @@ from math import inf, isfinite
 import msgspec
 
 from agents.cem.allocate import Unit
+from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.premises import Claim, Device, Premises
 from agents.cem.settings import CemSettings
 from agents.cem.third_parties import ThirdParties
@@ -22,10 +23,12 @@ from bus.address import Address
 from bus.clock import Clock
 from bus.talk import Talk
 from bus.transport import NotStored
+from contracts.flexibility import ThermalFlexibility
 from contracts.reasons import Reason
 from contracts.tariff import AskExport, ExportAgreed, ExportDeclined, export_request
 
 WHY = "export_request"
+FULL_WITHIN_K = 0.5
 GENERATORS = ("fuelcell", "pv")
 """In the order in which they are switched off: fuel first, sunshine last."""
 
@@ -102,6 +105,7 @@ class ExportLess:
     wishes: Wishes
     deals: Deals
     parties: ThirdParties
+    flexibility: KnowFlexibility
     on_change: list[Callable[[], None]] = field(default_factory=list)
     _traces: dict[str, str | None] = field(default_factory=dict)
     _wished: set[str] = field(default_factory=set)
@@ -171,7 +175,9 @@ class ExportLess:
         made = Way(export_w=export_w)
         for mean in self.settings.export_means:
             if mean == "absorb":
-                way = absorb(made.export_w, target_w, [*able_to_absorb(units), *self._loads(devices)])
+                room = {d.name for d in devices if not self._full(d)}
+                able = [one for one in able_to_absorb(units) if one[0] in room]
+                way = absorb(made.export_w, target_w, [*able, *self._loads(devices)])
             elif not made.means:
                 way = switch_off(made.export_w, target_w, _generating(devices))
             else:  # loads take what they can; the rest is curtailed, not switched off
@@ -180,6 +186,15 @@ class ExportLess:
                 way = Way(export_w=target_w if names else made.export_w, means=names)
             made = Way(export_w=way.export_w, means=made.means + way.means, off=made.off + way.off)
         return made
+
+    def _full(self, device: Device) -> bool:
+        """Its store takes no more: a tank at capacity. IEC-JWG1204."""
+        offer = self.flexibility.offers.get(device.address)
+        store = None if offer is None else offer.flexibility
+        if not isinstance(store, ThermalFlexibility) or not store.heats or device.reading is None:
+            return False
+        now_c = device.reading.temperature_c
+        return (store.temperature_c if now_c is None else now_c) >= store.highest_c - FULL_WITHIN_K
 
     def _loads(self, devices: Sequence[Device]) -> list[tuple[str, float]]:
         """Loads that the household lets be switched on for this and that are off, with what they take."""
