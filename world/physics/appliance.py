@@ -26,7 +26,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _steps(*rows: tuple[float, float, bool]) -> tuple[Step, ...]:
-    return tuple(Step(duration_s=60.0 * minutes, power_w=float(watts), interruptible=free) for minutes, watts, free in rows)
+    """Minutes, watts, interruptible."""
+    return tuple(Step(duration_s=60.0 * m, power_w=float(watts), interruptible=free) for m, watts, free in rows)
 
 
 PROGRAMMES: dict[str, tuple[Step, ...]] = {
