@@ -9,4 +9,8 @@ from agents.app.show import Show
 from agents.kit.agent import Agent
 from contracts.roles import APP
 
-AGENT = Agent(role=APP, settings=AppSettings, skills=(Show, PushMessage, AskHome, AnswerProposal, AcceptRuns))
+AGENT = Agent(
+    role=APP,
+    settings=AppSettings,
+    skills=(Show, PushMessage, AskHome, AnswerProposal, AcceptRuns, HoldTariffs, ShowTariff, AlertPrice),
+)

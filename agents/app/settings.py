@@ -27,6 +27,7 @@ class AppSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     proposals  what it answers to a proposed plan by itself; ``ask``: it shows it, and the person answers
     moves      device -> local time of day at which ``change`` wants it, ``never`` leaves it out
     time_zone  of those times
+    high_price_quantile, high_price_margin   dear is what is above this quantile of its day and this much above its mean
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -35,3 +36,5 @@ class AppSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     proposals: Literal["ask", "confirm", "reject", "change"] = "ask"
     moves: dict[str, str] = msgspec.field(default_factory=dict)
     time_zone: str = "Europe/Berlin"
+    high_price_quantile: float = 0.75
+    high_price_margin: float = 0.1

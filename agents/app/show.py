@@ -3,6 +3,7 @@
 Prices, the plan and what became of it are shown as they come: IC-PT-HLUC1-PUC2, IC-FR-HLUC1-STORIES.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,6 +24,8 @@ from contracts.tariff import PriceInfo
 _NOT_TOLD = ("fault",)
 """Events of devices that reach the user as the CEM's warning, once it has looked into them."""
 LOOKS_AT_PRICES_S = 60.0
+PRICES_LAST_S = 3600.0
+"""So long after the CEM's last word on prices the meter's do not count."""
 
 
 @skill(
@@ -45,6 +48,8 @@ class Show:
     clock: Clock
     settings: AppSettings
     picture: Shown = field(default_factory=Shown)
+    on_prices: list[Callable[[], None]] = field(default_factory=list)
+    _summed_at: float = float("-inf")
 
     @started
     async def first(self) -> None:
@@ -104,10 +109,29 @@ class Show:
 
     # ---------------------------------------------------------------- prices and plans
 
-    @hears(PriceInfo, of=(CEM, GATEWAY), where="home")
-    def prices(self, info: PriceInfo, _heard: Heard) -> None:
+    @hears(PriceInfo, of=(CEM, GATEWAY, METER), where="addressed")
+    def prices(self, info: PriceInfo, heard: Heard) -> None:
+        """What the CEM says is the sum of all components; the meter's counts where the CEM is silent."""
+        if heard.sender.role == CEM.name:
+            self._summed_at = self.clock.now()
+        elif self.summed_within(PRICES_LAST_S):
+            return
+        self.show_prices(info)
+
+    def summed_within(self, seconds: float) -> bool:
+        """Whether the CEM has told prices in the last time."""
+        return self.clock.now() - self._summed_at < seconds
+
+    def show_prices(self, info: PriceInfo) -> None:
         text = info.warning if info.warning and info.warning not in self.picture.notices else None
-        self._change(text=text, prices=_joined(info.slots), price_eur_per_kwh=self._price(info.slots))
+        self._change(
+            text=text,
+            prices=_joined(info.slots),
+            price_eur_per_kwh=self._price(info.slots),
+            green_percent=self._green(info.slots),
+        )
+        for act in self.on_prices:
+            act()
 
     def _price(self, slots: tuple[PriceSlot, ...]) -> float | None:
         now = self.clock.now()
@@ -116,9 +140,16 @@ class Show:
             None,
         )
 
+    def _green(self, slots: tuple[PriceSlot, ...]) -> float | None:
+        now = self.clock.now()
+        return next(
+            (s.green_percent for s in slots if s.start.timestamp() <= now < s.start.timestamp() + s.duration_s), None
+        )
+
     @every(LOOKS_AT_PRICES_S)
     def time_passes(self) -> None:
-        self._change(price_eur_per_kwh=self._price(self.picture.prices))
+        prices = self.picture.prices
+        self._change(price_eur_per_kwh=self._price(prices), green_percent=self._green(prices))
         due = self.picture.confirm_by
         if due is not None and due.timestamp() <= self.clock.now():
             self.decided()

@@ -10,13 +10,13 @@ from datetime import date
 
 import msgspec
 
-from agents.cem.check_tariff import fault
 from agents.cem.keep_time import KeepTime
 from agents.cem.premises import Premises
-from agents.cem.price_stack import Layer, Piece, Stack, dear_periods, mean
 from agents.cem.settings import CemSettings
 from agents.kit.agent import Peers
+from agents.kit.check_tariff import Bounds, fault
 from agents.kit.local_day import bounds, date_at, local
+from agents.kit.price_stack import Layer, Piece, Stack, dear_periods, merged, quarters_of, shown, slotted
 from agents.kit.skill import answers, every, hears, restores, skill, started
 from bus.address import Address
 from bus.bus import Bus, Heard
@@ -75,6 +75,8 @@ class KnowPrices:
 
     def __post_init__(self) -> None:
         self.stack = Stack(zone=self.settings.time_zone, fallback=self.settings.fallback_price_eur_per_kwh)
+        s = self.settings
+        self._bounds = Bounds(s.lowest_price_eur_per_kwh, s.highest_price_eur_per_kwh, s.price_horizon_s)
         self.time.on_set.append(self._changed)
 
     # ---------------------------------------------------------------- what others ask
@@ -103,7 +105,7 @@ class KnowPrices:
 
     def slots(self, start: float, n: int, slot_s: float = SLOT_S) -> tuple[PriceSlot, ...]:
         """As they are passed on; a slot without price is left out. Starts are of the process's clock."""
-        found = [_shown(piece) for piece in self._slots(start, n, slot_s)]
+        found = [shown(piece) for piece in self._slots(start, n, slot_s)]
         shift = self.time.own_time(0.0)
         return tuple(
             slot if abs(shift) < 1e-6 else msgspec.structs.replace(slot, start=instant(slot.start.timestamp() + shift))
@@ -126,7 +128,7 @@ class KnowPrices:
             first, end = bounds(day, self.settings.time_zone)
             pieces = [p for p in self.stack.pieces(first, end) if p.known]
             quantile, margin = self.settings.high_price_quantile, self.settings.high_price_margin
-            self._dear[day] = dear_periods(_quarters(pieces), quantile, margin)
+            self._dear[day] = dear_periods(quarters_of(pieces), quantile, margin)
         return self._dear[day]
 
     def _slots(self, start: float, n: int, slot_s: float, *, sold: bool = False) -> list[Piece]:
@@ -142,7 +144,7 @@ class KnowPrices:
         relayed = talk.peer.site == self.address.site and word.issuer is not None
         issuer = word.issuer if relayed and word.issuer is not None else str(talk.peer)
         now = self.time.now()
-        reason = fault(word, now, self.settings) or self._not_his(issuer, word)
+        reason = fault(word, now, self._bounds) or self._not_his(issuer, word)
         if reason is not None:
             await talk.say(TariffRefused(tariff=word.tariff, reason=reason))
             return
@@ -217,12 +219,12 @@ class KnowPrices:
         first = now - now % SLOT_S
         until = min(first + SHOWN_S, self.stack.until() or first + 24 * 3600.0)
         n = max(1, round((until - first) / SLOT_S))
-        bought = [s for s in map(_shown, slotted(list(self.stack.pieces(first, first + n * SLOT_S)), first, n)) if s]
+        bought = [s for s in map(shown, slotted(list(self.stack.pieces(first, first + n * SLOT_S)), first, n)) if s]
         if not bought:
             return
         sold: list[PriceSlot | None] = []
         if any(component == "feed_in" for _, component in self.stack.layers):
-            sold = [*map(_shown, slotted(list(self.stack.pieces(first, first + n * SLOT_S, sold=True)), first, n))]
+            sold = [*map(shown, slotted(list(self.stack.pieces(first, first + n * SLOT_S, sold=True)), first, n))]
         info = PriceInfo(
             slots=tuple(merged(bought)),
             feed_in=tuple(merged([s for s in sold if s])),
@@ -282,69 +284,6 @@ class KnowPrices:
 
     async def _keep(self) -> None:
         await self.state.put("prices", self._kept())
-
-
-def slotted(pieces: list[Piece], first: float, n: int, slot_s: float = SLOT_S) -> list[Piece]:
-    """The pieces' means over ``n`` slots."""
-    found, at = [], 0
-    for number in range(n):
-        start, end = first + number * slot_s, first + (number + 1) * slot_s
-        inside = []
-        while at < len(pieces) and pieces[at].start < end - 1e-6:
-            piece = pieces[at]
-            inside.append(_part(piece, max(piece.start, start), min(piece.end, end)))
-            if piece.end > end + 1e-6:
-                break
-            at += 1
-        found.append(inside[0] if len(inside) == 1 else mean(inside, start, end))
-    return found
-
-
-def _part(piece: Piece, start: float, end: float) -> Piece:
-    share = (end - start) / (piece.end - piece.start)
-    threshold = None if piece.threshold_wh is None else piece.threshold_wh * share
-    return Piece(start, end, piece.price, piece.binding, piece.known, threshold, piece.beyond, piece.green)
-
-
-def _quarters(pieces: list[Piece]) -> list[Piece]:
-    """Pieces cut to quarter hours at most, so that each weighs about the same in a quantile."""
-    found = []
-    for piece in pieces:
-        at = piece.start
-        while at < piece.end - 1e-6:
-            end = min(piece.end, at - at % SLOT_S + SLOT_S)
-            found.append(_part(piece, at, end))
-            at = end
-    return found
-
-
-def _shown(piece: Piece) -> PriceSlot | None:
-    if piece.price is None:
-        return None
-    return PriceSlot(
-        start=instant(piece.start),
-        duration_s=piece.end - piece.start,
-        price_eur_per_kwh=round(piece.price, 6),
-        binding="binding" if piece.binding else "forecast",
-        threshold_wh=piece.threshold_wh,
-        beyond_eur_per_kwh=piece.beyond,
-        green_percent=piece.green,
-    )
-
-
-def merged(slots: list[PriceSlot]) -> list[PriceSlot]:
-    """Neighbours that say the same are one slot; those with a threshold stay apart, as it is per slot."""
-    found: list[PriceSlot] = []
-    for slot in slots:
-        last = found[-1] if found else None
-        if last is not None and slot.threshold_wh is None:
-            joined = msgspec.structs.replace(last, duration_s=last.duration_s + slot.duration_s)
-            same = msgspec.structs.replace(slot, start=last.start, duration_s=last.duration_s) == last
-            if same and abs(last.start.timestamp() + last.duration_s - slot.start.timestamp()) < 1.0:
-                found[-1] = joined
-                continue
-        found.append(slot)
-    return found
 
 
 def _clock(prices: KnowPrices, at: float | None) -> str:

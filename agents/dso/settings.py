@@ -1,11 +1,13 @@
 """What a topology may set for a control room. Times are run time."""
 
-from datetime import datetime
+from datetime import datetime, time
+from typing import Literal
 
 import msgspec
 
 from agents.kit.agent import Settings
 from contracts.power_limit import FAILSAFE_DURATION_S, HEARTBEAT_EVERY_S, Direction
+from contracts.tariff import TouBand
 
 
 class PlanSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +31,35 @@ class Failsafe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     consumption_w: float
     production_w: float
+
+
+class FeeWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What using the grid costs at a time of the local day; over midnight where ``end`` is before ``start``."""
+
+    start: time
+    end: time
+    eur_per_kwh: float
+    days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+
+
+class GridFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A time-variable grid fee (section 14a EnWG, module 3: high, standard and low tariff): the first window that fits,
+    else ``otherwise_eur_per_kwh``. ``sites``: who has chosen it; ``to``: which of their agents are told."""
+
+    name: str = "grid fee"
+    windows: tuple[FeeWindow, ...] = ()
+    otherwise_eur_per_kwh: float = 0.0
+    sites: tuple[str, ...] = ()
+    to: tuple[Literal["cem", "app", "meter", "gateway", "building"], ...] = ("cem",)
+
+
+class MeterBands(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Time-of-use registers of the meters of some sites. ENA-08-01 precondition."""
+
+    sites: tuple[str, ...]
+    bands: tuple[TouBand, ...]
+    otherwise: str = "standard"
+    report_every_s: float = 86_400.0
 
 
 class DsoSettings(Settings, frozen=True, kw_only=True):
@@ -97,3 +128,10 @@ class DsoSettings(Settings, frozen=True, kw_only=True):
     warn_every_s: float = 900.0
     """How often the homes are asked what they expect, where a service provider could be warned."""
     warn_ahead_s: float = 6 * 3600.0
+
+    time_zone: str = "Europe/Berlin"
+    grid_fees: tuple[GridFee, ...] = ()
+    announce_fees_at: time = time(13)
+    """Local; from then on the next day's fees are announced."""
+    meter_bands: tuple[MeterBands, ...] = ()
+    tariffs_every_s: float = 60.0

@@ -1,7 +1,7 @@
 """Prices on the way to the CEM, and by the metering channel to the meter. IEC-JWG2112 steps 1a to 3.
 
-They go through as they are; who relays names whose they are, so that one tariff by two ways stays one. What the CEM says
-to it goes back; without a CEM, what the meter says.
+They go through as they are; who relays names whose they are, so that one tariff by two ways stays one. What the CEM
+says to it goes back; without a CEM, what the meter says.
 """
 
 import logging
@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import anyio
 import msgspec
 
-from agents.gateway.relay_emergency import ANSWER_WITHIN_S, GatewaySettings
+from agents.gateway.relay_emergency import GatewaySettings
 from agents.kit.agent import Peers
 from agents.kit.skill import answers, skill
 from bus.address import Address
 from bus.bus import Bus
-from bus.clock import Clock
 from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.kit import Lapsed
@@ -33,7 +32,6 @@ class RelayPrices:
 
     bus: Bus
     address: Address
-    clock: Clock
     peers: Peers
     settings: GatewaySettings
 
@@ -42,18 +40,17 @@ class RelayPrices:
         assert talk.peer is not None  # the bus carries it
         entered = talk.peer.site != self.address.site
         onward = word if word.issuer is not None and not entered else self._named(word, talk.peer)
-        heard: dict[str, TariffTaken | TariffRefused] = {}
         receivers = self._receivers(entered)
-        async with anyio.create_task_group() as tasks:
-            for receiver in receivers:
-                tasks.start_soon(self._relay, receiver, onward, heard)
-        answer = next((heard[str(r)] for r in receivers if str(r) in heard), None)
-        if answer is not None:
-            await talk.say(answer)
-        elif not receivers:
+        if not receivers:
             text = f"{self.address.site} has neither CEM nor meter behind {self.address}."
             await talk.say(TariffRefused(tariff=word.tariff, reason=Reason(code="no_way_on", text=text)))
-        # Silence behind us is silence before us: the issuer says it again.
+            return
+        async with anyio.create_task_group() as tasks:
+            for other in receivers[1:]:
+                tasks.start_soon(self._relay, other, onward)
+            answer = await self._relay(receivers[0], onward)
+            if answer is not None:  # silence behind us is silence before us: the issuer says it again
+                await talk.say(answer)
 
     def _named(self, word: AnnounceTariff, issuer: Address) -> AnnounceTariff:
         return msgspec.structs.replace(word, issuer=str(issuer))
@@ -65,24 +62,15 @@ class RelayPrices:
         on = [p for p in mine if p.role == (CEM.name if wanted is None else GATEWAY.name) and wanted in (None, p.name)]
         return on[:1] + ([p for p in mine if p.role == METER.name] if entered else [])
 
-    async def _relay(
-        self, receiver: Address, word: AnnounceTariff, heard: dict[str, TariffTaken | TariffRefused]
-    ) -> None:
-        async with anyio.create_task_group() as group:
-
-            async def give_up() -> None:
-                await self.clock.sleep(2 * ANSWER_WITHIN_S)
-                group.cancel_scope.cancel()
-
-            group.start_soon(give_up)
-            try:
-                async with self.bus.talk(tariff_notice, receiver) as talk:
-                    await talk.say(word)
-                    match await talk.hear(TariffTaken, TariffRefused, Lapsed):
-                        case TariffTaken() | TariffRefused() as answer:
-                            heard[str(receiver)] = answer
-                        case Lapsed():
-                            log.info("%s says nothing to tariff %s", receiver, word.tariff)
-            except NotStored as problem:
-                log.info("tariff %s does not reach %s: %s", word.tariff, receiver, problem)
-            group.cancel_scope.cancel()
+    async def _relay(self, receiver: Address, word: AnnounceTariff) -> TariffTaken | TariffRefused | None:
+        try:
+            async with self.bus.talk(tariff_notice, receiver) as talk:
+                await talk.say(word)
+                match await talk.hear(TariffTaken, TariffRefused, Lapsed):
+                    case TariffTaken() | TariffRefused() as answer:
+                        return answer
+                    case Lapsed():
+                        log.info("%s says nothing to tariff %s", receiver, word.tariff)
+        except NotStored as problem:
+            log.info("tariff %s does not reach %s: %s", word.tariff, receiver, problem)
+        return None

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from agents.hes.collect_load_curves import CollectLoadCurves
 from agents.hes.collect_readings import CollectReadings
+from agents.hes.collect_tou import CollectTou
 from agents.hes.database import Database
 from agents.hes.settings import HesSettings
 from agents.hes.watch_reports import WatchReports
@@ -28,6 +29,6 @@ async def open_database(
 AGENT = Agent(
     role=HES,
     settings=HesSettings,
-    skills=(CollectReadings, WatchReports, CollectLoadCurves),
+    skills=(CollectReadings, WatchReports, CollectLoadCurves, CollectTou),
     resources=open_database,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.metering import GcpReading, NearRealTime
+from contracts.tariff import TouReading
 
 BUSY_WALL_S = 0.5
 """So long the agent's loop waits for another reader's or writer's lock."""
@@ -26,6 +27,10 @@ CREATE TABLE IF NOT EXISTS reading (
     frequency_hz REAL NOT NULL, reactive_power_var REAL NOT NULL, import_wh REAL NOT NULL, export_wh REAL NOT NULL,
     pv_limit_percent REAL,
     PRIMARY KEY (meter, at)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tou (
+    meter TEXT NOT NULL, sequence INTEGER NOT NULL, at REAL NOT NULL, register TEXT NOT NULL, import_wh REAL NOT NULL,
+    PRIMARY KEY (meter, sequence, at, register)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS flag (
     meter TEXT PRIMARY KEY, missing_since REAL NOT NULL, finding TEXT NOT NULL
@@ -158,6 +163,25 @@ class Database:
         """(instant, power in W) of every reading kept of a meter, oldest first."""
         return self._db.execute("SELECT at, power_w FROM reading WHERE meter = ? ORDER BY at", (meter,)).fetchall()
 
+    # ---------------------------------------------------------------- time-of-use registers
+
+    def add_tou(self, meter: str, reading: TouReading) -> bool:
+        """All registers of one reading, or none; False when it is there already."""
+        at = reading.at.timestamp()
+        with self._all_or_nothing():
+            cursor = self._db.executemany(
+                "INSERT OR IGNORE INTO tou VALUES (?,?,?,?,?)",
+                [(meter, reading.sequence, at, name, wh) for name, wh in reading.import_by_register_wh.items()],
+            )
+            return cursor.rowcount > 0
+
+    def tou(self, meter: str) -> list[tuple[int, float, str, float]]:
+        """(sequence, instant, register, Wh) of every reading kept of a meter, oldest first."""
+        return self._db.execute(
+            "SELECT sequence, at, register, import_wh FROM tou WHERE meter = ? ORDER BY at, sequence, register",
+            (meter,),
+        ).fetchall()
+
     # ---------------------------------------------------------------- flags
 
     def raise_flag(self, flag: Flag) -> None:
@@ -175,3 +199,4 @@ class Database:
         with self._all_or_nothing():
             self._db.execute("DELETE FROM block WHERE start < ?", (blocks_before,))
             self._db.execute("DELETE FROM reading WHERE at < ?", (readings_before,))
+            self._db.execute("DELETE FROM tou WHERE at < ?", (blocks_before,))

@@ -20,6 +20,9 @@ class MeterSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
     clear_share             of the contract, by which power has to fall below a threshold to leave it
     repeat_every_s          a warning or alarm that stands is said again
     fuse_a                  per phase; no reading can be more than twice that. None: no bound but a megawatt
+    tariff_repeat_s         register in force and prices are said again, for who has come since
+    cem_off_by_s            an energy manager whose stamps are further off is told the time (IEC-WGSP2141-2),
+    sync_again_s            again after so long
     """
 
     host: str = "127.0.0.1"
@@ -38,6 +41,9 @@ class MeterSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
     clear_share: float = 0.05
     repeat_every_s: float = 60.0
     fuse_a: float | None = None
+    tariff_repeat_s: float = 900.0
+    cem_off_by_s: float = 5.0
+    sync_again_s: float = 900.0
 
     @property
     def most_w(self) -> float:

@@ -11,7 +11,8 @@ from itertools import pairwise
 import msgspec
 
 from agents.kit.local_day import earlier_day
-from contracts.profiles import PriceSlot
+from bus.envelope import instant
+from contracts.profiles import SLOT_S, PriceSlot
 from contracts.tariff import AnnounceTariff, Component
 
 DAY_S = 86_400.0
@@ -291,4 +292,67 @@ def dear_periods(pieces: list[Piece], quantile: float, margin: float) -> list[tu
             found[-1] = (found[-1][0], piece.end, max(found[-1][2], piece.price))
         else:
             found.append((piece.start, piece.end, piece.price))
+    return found
+
+
+def slotted(pieces: list[Piece], first: float, n: int, slot_s: float = SLOT_S) -> list[Piece]:
+    """The pieces' means over ``n`` slots."""
+    found, at = [], 0
+    for number in range(n):
+        start, end = first + number * slot_s, first + (number + 1) * slot_s
+        inside = []
+        while at < len(pieces) and pieces[at].start < end - 1e-6:
+            piece = pieces[at]
+            inside.append(_part(piece, max(piece.start, start), min(piece.end, end)))
+            if piece.end > end + 1e-6:
+                break
+            at += 1
+        found.append(inside[0] if len(inside) == 1 else mean(inside, start, end))
+    return found
+
+
+def _part(piece: Piece, start: float, end: float) -> Piece:
+    share = (end - start) / (piece.end - piece.start)
+    threshold = None if piece.threshold_wh is None else piece.threshold_wh * share
+    return Piece(start, end, piece.price, piece.binding, piece.known, threshold, piece.beyond, piece.green)
+
+
+def quarters_of(pieces: list[Piece]) -> list[Piece]:
+    """Pieces cut to quarter hours at most, so that each weighs about the same in a quantile."""
+    found = []
+    for piece in pieces:
+        at = piece.start
+        while at < piece.end - 1e-6:
+            end = min(piece.end, at - at % SLOT_S + SLOT_S)
+            found.append(_part(piece, at, end))
+            at = end
+    return found
+
+
+def shown(piece: Piece) -> PriceSlot | None:
+    if piece.price is None:
+        return None
+    return PriceSlot(
+        start=instant(piece.start),
+        duration_s=piece.end - piece.start,
+        price_eur_per_kwh=round(piece.price, 6),
+        binding="binding" if piece.binding else "forecast",
+        threshold_wh=piece.threshold_wh,
+        beyond_eur_per_kwh=piece.beyond,
+        green_percent=piece.green,
+    )
+
+
+def merged(slots: list[PriceSlot]) -> list[PriceSlot]:
+    """Neighbours that say the same are one slot; those with a threshold stay apart, as it is per slot."""
+    found: list[PriceSlot] = []
+    for slot in slots:
+        last = found[-1] if found else None
+        if last is not None and slot.threshold_wh is None:
+            joined = msgspec.structs.replace(last, duration_s=last.duration_s + slot.duration_s)
+            same = msgspec.structs.replace(slot, start=last.start, duration_s=last.duration_s) == last
+            if same and abs(last.start.timestamp() + last.duration_s - slot.start.timestamp()) < 1.0:
+                found[-1] = joined
+                continue
+        found.append(slot)
     return found
