@@ -2,11 +2,14 @@
 
 from agents.cem.act_in_emergency import ActInEmergency
 from agents.cem.answer_request import AnswerRequest
+from agents.cem.answer_start import AnswerStart
 from agents.cem.carry_out_plan import CarryOutPlan
 from agents.cem.expect import Expect
 from agents.cem.explain import Explain
 from agents.cem.export_less import ExportLess
 from agents.cem.follow_contract import FollowContract
+from agents.cem.follow_threshold import FollowThreshold
+from agents.cem.give_incentive import EncourageDevices
 from agents.cem.help_hot_water import HelpHotWater
 from agents.cem.join_devices import JoinDevices
 from agents.cem.keep_balance import KeepBalance
@@ -18,12 +21,14 @@ from agents.cem.know_prices import KnowPrices
 from agents.cem.obey_command import ObeyCommand
 from agents.cem.obey_limit import ObeyLimit
 from agents.cem.obey_order import ObeyOrder
+from agents.cem.own_plans import OwnPlans, PlanAround
 from agents.cem.plan_home import PlanHome
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Premises
 from agents.cem.protect_fuse import ProtectFuse
 from agents.cem.report_change import ReportChanges
 from agents.cem.report_power import ReportPower
+from agents.cem.serve_car import ServeCar
 from agents.cem.settings import CemSettings
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.take_hand import TakeHand
@@ -67,7 +72,13 @@ AGENT = Agent(
         ReportChanges,
         TakeHand,
         HelpHotWater,
+        AnswerStart,
+        OwnPlans,
+        EncourageDevices,
+        FollowThreshold,
+        ServeCar,
         PlanHome,
+        PlanAround,
         CarryOutPlan,
         Explain,
         WeighAdvice,

@@ -4,12 +4,14 @@ IEC-JWG2113-S1: a device that thinks estimates itself and warns; for one that is
 IEC-JWG4: inside the user's window the limit is the own production; the user may overrule it for one start.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import time
 
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.settings import CemSettings
+from agents.cem.take_hand import TakeHand
 from agents.cem.wishes import Wishes
 from agents.kit.announce_start import room_for
 from agents.kit.skill import answers, skill
@@ -17,14 +19,13 @@ from bus.bus import Bus
 from bus.clock import Clock
 from bus.envelope import instant
 from bus.talk import Talk
+from bus.transport import NotStored
 from contracts.device import DeviceWarning
 from contracts.emergency import DisplayNotice
 from contracts.kit import Lapsed
 from contracts.own_plans import AnnounceStart, HousePower, StartClear, StartWarning, start_check
 from contracts.reasons import Reason
 
-OVERRULED_S = 3600.0
-"""So long the user's word to start in spite of a warning waits for that start."""
 GENERATORS = ("pv", "fuelcell")
 
 
@@ -44,8 +45,7 @@ class AnswerStart:
     premises: Premises
     preferences: Preferences
     wishes: Wishes
-    overruled: dict[str, float] = field(default_factory=dict)
-    """Device -> until when its next start is not held against it, run seconds."""
+    hand: TakeHand
     warned: dict[str, Reason] = field(default_factory=dict)
     _import_wh: tuple[str, float] | None = None
 
@@ -55,16 +55,12 @@ class AnswerStart:
 
     # ------------------------------------------------------------ what the house says
 
-    def overrule(self, device: str) -> None:
-        """The user lets the next start of ``device`` happen in spite of everything. IEC-JWG4."""
-        self.overruled[device] = self.clock.now() + OVERRULED_S
-
     def house(self, device: str) -> HousePower:
         """The house as ``device`` has to see it."""
         now, s = self.clock.now(), self.settings
         taken_w = self._taken_w()
         window = self.preferences.own_production
-        exempt = self._overruled(device)
+        exempt = self.hand.overruled(device)
         if window is not None and inside(window.start, window.end, self.preferences.local(now).time()):
             made_w = self._made_w()
             return HousePower(
@@ -86,9 +82,6 @@ class AnswerStart:
             exempt=exempt,
             after_warning=s.after_start_warning,
         )
-
-    def _overruled(self, device: str) -> bool:
-        return self.clock.now() < self.overruled.get(device, 0.0)
 
     def _taken_w(self) -> float:
         """At the connection point; what the meter does not tell is what the devices say, and a reserve."""
@@ -132,8 +125,10 @@ class AnswerStart:
             case StartWarning(reason=reason):
                 self._warn(device, reason)
             case StartClear():
-                self.overruled.pop(device, None)
                 self._clear(device)
+                if self.hand.overruled(device):
+                    with suppress(NotStored):
+                        await self.hand.use_overrule(device)
             case Lapsed():
                 pass
 

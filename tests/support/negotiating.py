@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import msgspec
-
+from agents.cem.agent import AGENT
 from agents.cem.join_devices import JoinDevices
 from agents.cem.know_flexibility import Agreed, KnowFlexibility
 from agents.cem.premises import Premises
@@ -81,6 +80,8 @@ class Lead:
             await talk.say(SetPower(reason=PLANNED, **envelope))
 
 
+WHOLE_CEM = Agent(role=CEM, settings=CemSettings, skills=(*AGENT.skills, Lead))
+"""The real one with all its skills, under the test's hold; start it with ``plan=False`` where the test decides."""
 LED_CEM = Agent(role=CEM, settings=CemSettings, skills=(Premises, JoinDevices, KnowFlexibility, Lead))
 
 
@@ -115,18 +116,19 @@ async def negotiating(
     others: tuple[str, ...] = (),
     agents: Mapping[str, Agent] | None = None,
     start: bool = True,
+    whole: bool = False,
     **settings: Mapping[str, Any],
 ) -> AsyncIterator[Negotiating]:
     """``whitegoods1`` becomes the agent ``h07.whitegoods.1``; ``settings`` by that name. All have joined."""
     addresses = {spec.name: f"h07.{spec.kind}.{spec.name.removeprefix(spec.kind)}" for spec in devices}
-    roles = {"cem": LED_CEM, **(agents or {})}
+    roles = {"cem": WHOLE_CEM if whole else LED_CEM, **(agents or {})}
     async with (
         grid(HOME, *addresses.values(), *others, speed=speed, agents=roles) as run,
         simulated(run, *devices) as home,
     ):
         lines = {address: {**home.line(name), **settings.get(name, {})} for name, address in addresses.items()}
         here = Negotiating(run, await run.words("h07"), home, lines)
-        await run.start(HOME, dict(cem or {}))
+        await run.start(HOME, {**({"plan": False} if whole else {}), **(cem or {})})
         if start:
             for address in addresses.values():
                 await here.start(address)
@@ -137,6 +139,3 @@ async def negotiating(
 def replaced(agent: Agent, *skills: type) -> Agent:
     """The agent with more skills, for a test's hold on it."""
     return Agent(role=agent.role, settings=agent.settings, skills=(*agent.skills, *skills), resources=agent.resources)
-
-
-__all__ = ["HOME", "LED_CEM", "PLANNED", "Lead", "Negotiating", "msgspec", "negotiating", "replaced"]
