@@ -159,9 +159,9 @@ class ConnectionPart:
     def _share_surplus(self) -> None:
         """Cuts, one row per slot: what exceeds the own surplus by its least power takes the rest from somewhere.
 
-        Without them the relaxation runs such a device at a fraction, just on the surplus. What is taken and discharged is
-        at least f(load) = max(0, load - surplus); f is convex and f(0) = 0, so f of all devices' load is at least the sum
-        of f of each; and f of a device in lumps is linear in its binary: ``(least - surplus) on + above``.
+        Without them the relaxation runs such a device at a fraction, just on the surplus. What is taken and discharged
+        is at least f(load) = max(0, load - surplus); f is convex and f(0) = 0, so f of all loads is at least the
+        sum of f of each; and f of a device in lumps is linear in its binary: ``(least - surplus) on + above``.
         """
         model, n = self.world.model, len(self.base)
         surplus = -self.base.copy()

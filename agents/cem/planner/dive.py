@@ -1,7 +1,7 @@
 """A good plan in tens of milliseconds: the relaxation is rounded hour by hour, and solved again after each.
 
-The relaxation is nearly whole (profiles per start, turn-on inequalities, the cuts on own surplus), so that what it costs is
-a bound that this plan often reaches within the gap; then no tree needs to be searched.
+The relaxation is nearly whole (profiles per start, turn-on inequalities, the cuts on own surplus), so that what it
+costs is a bound that this plan often reaches within the gap; then no tree needs to be searched.
 """
 
 from math import ceil
@@ -29,7 +29,9 @@ class Relaxation:
 
         self._ok = highspy.HighsModelStatus.kOptimal
         self.frozen = program.frozen
-        self._solver: Any = self.frozen.solver(whole=False, presolve="off", time_limit=max(1e-3, limit_s))
+        self._solver: Any = self.frozen.solver(
+            whole=False, options={"presolve": "off", "time_limit": max(1e-3, limit_s)}
+        )
 
     def solve(self) -> Floats | None:
         self._solver.run()
@@ -68,7 +70,7 @@ def dive(program: Program, lp: Relaxation, x: Floats) -> Floats | None:
 def _settle_window(
     lp: Relaxation, part: Part, switch: Switch, window: Ints, x: Floats, edges_s: Floats
 ) -> Floats | None:
-    """The pattern after which the relaxation is cheapest; a second one is tried only where the first costs something."""
+    """The pattern after which the relaxation is cheapest; a second is tried only where the first costs something."""
     columns = switch.on[window]
     before = lp.frozen.objective(x)
     best: tuple[float, Floats, Floats] | None = None
@@ -102,7 +104,7 @@ def _settle_job(lp: Relaxation, part: JobPart, x: Floats) -> Floats | None:
 
 
 def _patterns(part: Part, switch: Switch, window: Ints, x: Floats, edges_s: Floats) -> list[Floats]:
-    """Candidates, the likeliest first: the state goes on as long as the relaxation leans to it; as much as it leans to."""
+    """The likeliest first: the state goes on as long as the relaxation leans to it, or as much as it leans to."""
     leaning = part.leaning(x)[window]
     on, since = switch.state_before(x, int(window[0]), edges_s)
     drag = np.full(len(window), 0.3 if on else 0.7)

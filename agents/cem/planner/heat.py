@@ -4,7 +4,7 @@ import numpy as np
 
 from agents.cem.planner.model import Floats, Ints
 from agents.cem.planner.part import Lumps, Part, Room
-from agents.cem.planner.problem import Thermal
+from agents.cem.planner.problem import HeatTarget, Thermal
 from agents.cem.planner.switch import Switch
 from agents.cem.planner.terms import World
 
@@ -218,6 +218,9 @@ class ThermalPart(Part):
         x[self.cold] = np.maximum(0.0, self.low - temperature)[self.cold_at]
         x[self.hot] = np.maximum(0.0, temperature - self.high)[self.hot_at]
         x[self.unmet] = [max(0.0, self.sign * (t.temperature_c - temperature[edge - 1])) for t, edge in self.targets]
+
+    def just_reached(self, target: HeatTarget, temperature_c: float) -> bool:
+        return self.sign * (temperature_c - target.temperature_c) < 0.5
 
     def temperatures_c(self, x: Floats) -> Floats:
         return np.concatenate(([self.device.temperature_c], x[self.temperature]))

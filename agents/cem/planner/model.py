@@ -1,7 +1,7 @@
 """A mixed-integer program in blocks of columns and rows, and its way through the solver. Knows nothing of energy."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,7 +163,7 @@ class Frozen:
             return f"{self.model.row_name(worst)} (row {worst}) is broken by {out.max():.3g}"
         return ""
 
-    def solver(self, *, whole: bool = True, **options: Any) -> Any:
+    def solver(self, *, whole: bool = True, options: Mapping[str, object] = {}) -> Any:
         """A solver with this model in it: one thread, silent."""
         import highspy  # costs memory and time: only who plans loads it
 
@@ -201,7 +201,7 @@ class Frozen:
         # With a good start the solver's own search for one takes more time than the proof.
         effort = WITHOUT_HEURISTICS if begun else {}
         options = {"time_limit": max(limit_s, 1e-3), "mip_rel_gap": gap, "mip_abs_gap": gap_eur}
-        solver = self.solver(random_seed=seed % 2**31, **options, **effort)
+        solver = self.solver(options={"random_seed": seed % 2**31, **options, **effort})
         if start is not None and self.whole.any():
             solver.setSolution(len(start), np.arange(len(start), dtype=np.int32), start)
         solver.run()

@@ -63,8 +63,8 @@ class Room:
 
 
 Lumps = tuple[Ints, Ints, Floats, NDArray[np.bool_]]
-"""Entries (slot, column, kW, whole) of a device's power. Of the whole ones at most one of a slot is 1; the others come on
-top, where one is."""
+"""Entries (slot, column, kW, whole) of a device's power. Of the whole ones at most one of a slot is 1; the others
+come on top, where one is."""
 
 
 class Part(ABC):

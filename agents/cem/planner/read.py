@@ -3,20 +3,25 @@
 import numpy as np
 
 from agents.cem.planner.batteries import BatteryPart
+from agents.cem.planner.broken import broken, refused
 from agents.cem.planner.charges import ChargePart
 from agents.cem.planner.heat import ThermalPart
 from agents.cem.planner.jobs import JobPart, PausingJobPart
 from agents.cem.planner.model import Floats
 from agents.cem.planner.part import Part
-from agents.cem.planner.plan import Costs, Course, FoundBy, Plan
+from agents.cem.planner.plan import Costs, Course, FoundBy, Plan, Run
 from agents.cem.planner.problem import Series
 from agents.cem.planner.program import Program
+from agents.cem.planner.reasons import Explainer
 
 
 def read(program: Program, x: Floats, by: FoundBy, gap: float) -> Plan:
+    explainer = Explainer(program, x)
     return Plan(
+        broken=broken(explainer),
+        refused=refused(explainer),
         horizon=program.problem.horizon,
-        devices={part.name: course(part, x) for part in program.parts},
+        devices={part.name: course(explainer, part) for part in program.parts},
         power_w=series(program.connection.net(x) * 1000.0),
         costs=costs(program, x),
         baseline=costs(program, program.by_rule(eager=True)),
@@ -39,12 +44,14 @@ def costs(program: Program, x: Floats) -> Costs:
     return Costs(wishes=wishes, **{name: by.get(name, 0.0) for name in names})
 
 
-def course(part: Part, x: Floats) -> Course:
+def course(explainer: Explainer, part: Part) -> Course:
+    x = explainer.x
     power = part.power.at(x) * 1000.0
     highest = part.highest.at(x) * 1000.0
     energy: Series = ()
     temperature: Series = ()
-    programme, runs = "", ()
+    programme = ""
+    runs: tuple[Run, ...] = ()
     match part:
         case JobPart() | PausingJobPart():
             programme, runs = part.chosen(x)
@@ -57,7 +64,7 @@ def course(part: Part, x: Floats) -> Course:
         power_w=series(power),
         maximum_w=series(highest),
         on=tuple((np.abs(highest) > 0.5).tolist()),
-        why=(),
+        why=explainer.explain(part),
         energy_wh=energy,
         temperature_c=temperature,
         programme=programme,

@@ -22,7 +22,7 @@ def solve(problem: Problem) -> Plan:
             SolverFailed  neither search nor rule found a plan: a fault of this program, never of the input
     """
     began = time.monotonic()
-    problem = check(problem)
+    check(problem)
     program, spent, searches = Program(problem), 0.0, 0
     while True:
         start = best_start(program)

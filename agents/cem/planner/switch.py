@@ -52,7 +52,9 @@ class Switch:
             return cls(on, np.zeros(0, np.int64), was_on, since, min_on_s, min_off_s, least_kw, forced)
         starts = model.columns(n, 0.0, 1.0)
         model.cost("switching", starts, start_eur + 1e-6)
-        rise = model.rows(f"{name}: start", n, -np.eye(1, n)[0] * was_on, np.inf)  # start >= on - on before
+        rise = model.rows(
+            f"{name}: start", n, np.where(np.arange(n) == 0, -float(was_on), 0.0), np.inf
+        )  # start >= on - on before
         model.put(rise, starts, 1.0)
         model.put(rise, on, -1.0)
         model.put(rise[1:], on[:-1], 1.0)
