@@ -42,7 +42,16 @@ async def test_with_a_full_tank_loads_are_switched_on_too() -> None:
     async with open_home(SUN, HEAT, LOAD, others=(RETAILER,), cem=loads, heatpump1=full) as h:
         load = h.world.world.sites[0].device("switch1")
         load.orders.take("enabled", False, h.run.clock.now())
-        await h.until(lambda: any(o["flexibility"] for o in h.said("offer_flexibility")))
+        h.world.world.units["h07.switch1"].put({"enabled": False})
+        await h.until(
+            lambda: (
+                h.words.of("flexibility_taken")
+                and any((o["flexibility"] or {}).get("type") == "thermal" for o in h.said("offer_flexibility"))
+            )
+        )
+        await h.until(
+            lambda: [e for s, e in h.words.of("device_reading") if ".switch." in s][-1]["body"]["power_w"] == 0
+        )
         before = -(await h.metered(below_w=-2_000.0))[-1]
         agreed = await asked(h, less_by_w=1_500.0)
         assert agreed["means"] == ["switch.1"]

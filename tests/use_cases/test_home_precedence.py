@@ -1,0 +1,150 @@
+"""Several controllers at one home: the user's hand, momentary limits, an aggregator's orders, advice, in this order."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bus.address import Address
+from bus.bus import Bus
+from bus.envelope import instant
+from contracts.customer import (
+    ControlRefused,
+    ControlTaken,
+    PreferencesRefused,
+    PreferencesTaken,
+    SetPreferences,
+    TakeControl,
+    preferences,
+    take_control,
+)
+from contracts.kit import Lapsed
+from contracts.profiles import PlannedPower
+from contracts.site_power import (
+    EnvelopeRefused,
+    EnvelopeSlot,
+    EnvelopeTaken,
+    OrderAccepted,
+    OrderFlexibility,
+    OrderRefused,
+    Recommend,
+    RecommendationDeclined,
+    RecommendationFollowed,
+    SetEnvelope,
+    flexibility_order,
+    recommendation,
+    site_envelope,
+)
+from tests.support.open_home import CAR, CEM, WHY, OpenHome, open_home
+
+pytestmark = [pytest.mark.anyio, pytest.mark.use_case("home.precedence")]
+AGGREGATOR, BUILDING, APP, ESP = "grid.aggregator.main", "grid.building.main", "h07.app.display", "grid.esp.main"
+CONTRACT = {"flexibility_contracts": [AGGREGATOR]}
+HOME = Address.parse(CEM)
+
+
+async def order(aggregator: Bus, h: OpenHome, for_s: float = 3_600.0, **bounds: Any) -> OrderAccepted | OrderRefused:
+    now = instant(h.run.clock.now())
+    word = OrderFlexibility(
+        **{"device": "evse.1", "start": now, "until": now + timedelta(seconds=for_s), "reason": WHY, **bounds}
+    )
+    async with aggregator.talk(flexibility_order, HOME) as talk:
+        await talk.say(word)
+        answer = await talk.hear(OrderAccepted, OrderRefused, Lapsed)
+    assert not isinstance(answer, Lapsed)
+    return answer
+
+
+async def advise(
+    building: Bus, h: OpenHome, power_w: float, device: str | None = "evse.1"
+) -> RecommendationFollowed | RecommendationDeclined:
+    slots = (PlannedPower(start=instant(h.run.clock.now()), duration_s=7_200.0, power_w=power_w),)
+    async with building.talk(recommendation, HOME) as talk:
+        await talk.say(Recommend(device=device, slots=slots, reason=WHY))
+        answer = await talk.hear(RecommendationFollowed, RecommendationDeclined, Lapsed)
+    assert not isinstance(answer, Lapsed)
+    return answer
+
+
+async def by_hand(app: Bus, action: str) -> ControlTaken | ControlRefused:
+    async with app.talk(take_control, HOME) as talk:
+        await talk.say(TakeControl(user="anna", device="evse.1", action=action))  # type: ignore[arg-type]
+        answer = await talk.hear(ControlTaken, ControlRefused, Lapsed)
+    assert not isinstance(answer, Lapsed)
+    return answer
+
+
+async def prefer(app: Bus, **wanted: Any) -> None:
+    async with app.talk(preferences, HOME) as talk:
+        await talk.say(SetPreferences(user="anna", **wanted))
+        assert isinstance(await talk.hear(PreferencesTaken, PreferencesRefused, Lapsed), PreferencesTaken)
+
+
+async def bounded(esp: Bus, h: OpenHome, upper_w: float | None) -> None:
+    now = instant(h.run.clock.now())
+    slots = () if upper_w is None else (EnvelopeSlot(start=now, duration_s=7_200.0, upper_w=upper_w),)
+    async with esp.talk(site_envelope, HOME) as talk:
+        await talk.say(SetEnvelope(slots=slots, reason=WHY))
+        assert isinstance(await talk.hear(EnvelopeTaken, EnvelopeRefused, Lapsed), EnvelopeTaken)
+
+
+async def test_the_hand_goes_before_the_limit_it_before_the_order_and_it_before_advice() -> None:
+    parties = (AGGREGATOR, BUILDING, APP, ESP)
+    async with open_home(CAR, others=parties, cem=CONTRACT) as h:
+        aggregator, building, app, esp = [await h.run.bus(who) for who in parties]
+        h.world.happens("plug_in", "evse1", energy_wh=40_000.0)
+        await h.metered(above_w=10_000.0)
+        assert isinstance(await advise(building, h, 0.0), RecommendationFollowed)
+        await h.metered(below_w=3_000.0)
+        assert isinstance(await order(aggregator, h, lower_w=8_000.0), OrderAccepted)
+        await h.metered(above_w=7_500.0)  # the order goes before advice
+        declined = await advise(building, h, 0.0)
+        assert isinstance(declined, RecommendationDeclined)
+        assert declined.reason.binding == "order"
+        await bounded(esp, h, 6_500.0)
+        await h.metered(below_w=6_500.0, above_w=4_000.0)  # the momentary limit goes before the order
+        refused = await order(aggregator, h, device=None, lower_w=9_000.0)
+        assert isinstance(refused, OrderRefused)
+        assert refused.reason.binding == "momentary_limit"
+        taken = await by_hand(app, "off")
+        assert isinstance(taken, ControlTaken), taken
+        await h.metered(below_w=3_000.0)  # the hand goes before all of them
+        refused = await order(aggregator, h, lower_w=8_000.0)
+        assert isinstance(refused, OrderRefused)
+        assert refused.reason.code == "users_hand"
+
+
+async def test_under_a_contract_the_hand_may_be_set_behind_the_order_until_flexibility_is_cancelled() -> None:
+    settings = {**CONTRACT, "order_beats_hand": True}
+    async with open_home(CAR, others=(AGGREGATOR, APP), cem=settings) as h:
+        aggregator, app = await h.run.bus(AGGREGATOR), await h.run.bus(APP)
+        h.world.happens("plug_in", "evse1", energy_wh=40_000.0)
+        await h.metered(above_w=10_000.0)
+        assert isinstance(await order(aggregator, h, upper_w=0.0), OrderAccepted)
+        await h.metered(below_w=3_000.0)
+        await by_hand(app, "on")
+        await h.metered(below_w=3_000.0, times=6)  # the contract is active and not cancelled
+        await prefer(app, flexibility=False)
+        await h.metered(above_w=10_000.0)  # cancelled: it has no effect any more
+        refused = await order(aggregator, h, upper_w=0.0)
+        assert isinstance(refused, OrderRefused)
+        assert refused.reason.code == "flexibility_off"
+
+
+async def test_without_a_contract_nobody_orders_and_an_order_survives_the_energy_manager() -> None:
+    async with open_home(CAR, others=(AGGREGATOR, ESP), cem=CONTRACT) as h:
+        aggregator, esp = await h.run.bus(AGGREGATOR), await h.run.bus(ESP)
+        h.world.happens("plug_in", "evse1", energy_wh=40_000.0)
+        await h.metered(above_w=10_000.0)
+        refused = await order(esp, h, upper_w=0.0)
+        assert isinstance(refused, OrderRefused)
+        assert refused.reason.code == "no_contract"
+        assert isinstance(await order(aggregator, h, upper_w=5_000.0, for_s=600.0), OrderAccepted)
+        await h.metered(below_w=6_500.0)
+        await h.run.stop(CEM)
+        before = len(h.told("evse.1"))
+        await h.start(CEM)
+        told = await h.until(lambda: [o for o in h.told("evse.1")[before:] if o["upper_w"] is not None])
+        assert told[0]["upper_w"] <= 5_000.0
+        assert told[0]["reason"]["code"] == "order"
+        await h.metered(above_w=10_000.0)  # it ends by itself
