@@ -25,6 +25,7 @@ from agents.cem.own_plans import OwnPlans, PlanAround
 from agents.cem.plan_home import PlanHome
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Premises
+from agents.cem.propose_plan import AskLeave
 from agents.cem.protect_fuse import ProtectFuse
 from agents.cem.report_change import ReportChanges
 from agents.cem.report_power import ReportPower
@@ -80,6 +81,7 @@ AGENT = Agent(
         PlanHome,
         PlanAround,
         CarryOutPlan,
+        AskLeave,
         Explain,
         WeighAdvice,
         TellForecast,

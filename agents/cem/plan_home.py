@@ -70,6 +70,8 @@ class PlanHome:
     """Why there is no newer plan."""
     start_at: dict[str, float] = field(default_factory=dict)
     """The user's own start of a device's job, from a changed proposal."""
+    left_out: frozenset[str] = frozenset()
+    """Devices that the user does not want in the plan."""
     own_plan_of: list[Callable[[str], Sequence[PlannedPower]]] = field(default_factory=list)
     """Who knows of devices that plan themselves."""
     on_plan: list[Callable[[], None]] = field(default_factory=list)
@@ -180,7 +182,7 @@ class PlanHome:
             try:
                 problem = self.pose()
                 began = perf_counter()
-                plan = await to_thread.run_sync(_solve, problem, abandon_on_cancel=True)
+                plan = await to_thread.run_sync(solve_apart, problem, abandon_on_cancel=True)
             except BadProblem as bad:
                 self.failed = Reason(code="cannot_plan", text=f"There is no new plan: {bad}", binding=bad.where)
                 mark.failed(str(bad))
@@ -204,7 +206,11 @@ class PlanHome:
         return replace(pose(span, self._around(span.edges_s()), devices, self.settings), previous=self.plan)
 
     def _planned(self, device: Device) -> bool:
-        return device.steered and self.preferences.controlled(device.name, device.announce.device_class)
+        return (
+            device.name not in self.left_out
+            and device.steered
+            and self.preferences.controlled(device.name, device.announce.device_class)
+        )
 
     def _around(self, edges: Sequence[float]) -> Surroundings:
         n, start = len(edges) - 1, edges[0] - edges[0] % SLOT_S
@@ -271,7 +277,7 @@ class PlanHome:
             act()
 
 
-def _solve(problem: Problem) -> Plan:
+def solve_apart(problem: Problem) -> Plan:
     """In a thread. The solver costs memory: who does not plan does not load it."""
     from agents.cem.planner.model import SolverFailed
     from agents.cem.planner.solve import solve
