@@ -169,7 +169,7 @@ class MakeTariff:
                     component="energy",
                     form="schedule",
                     slots=slots,
-                    warning=why.text if why is not None else None,
+                    warning=reason.text if reason.code in ("surplus", "critical_load") else None,
                     reason=reason,
                 )
             )
