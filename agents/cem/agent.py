@@ -15,6 +15,7 @@ from agents.cem.join_devices import JoinDevices
 from agents.cem.keep_balance import KeepBalance
 from agents.cem.keep_envelope import KeepEnvelope
 from agents.cem.keep_limits import KeepLimits
+from agents.cem.keep_rules import KeepRules
 from agents.cem.keep_time import KeepTime
 from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
@@ -31,6 +32,7 @@ from agents.cem.report_change import ReportChanges
 from agents.cem.report_power import ReportPower
 from agents.cem.serve_car import ServeCar
 from agents.cem.settings import CemSettings
+from agents.cem.start_when_green import StartWhenGreen
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.take_hand import TakeHand
 from agents.cem.tell_forecast import TellForecast
@@ -73,10 +75,12 @@ AGENT = Agent(
         ReportChanges,
         TakeHand,
         HelpHotWater,
+        KeepRules,
         AnswerStart,
         OwnPlans,
         EncourageDevices,
         FollowThreshold,
+        StartWhenGreen,
         ServeCar,
         PlanHome,
         PlanAround,

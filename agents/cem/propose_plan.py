@@ -35,6 +35,7 @@ from contracts.customer import (
     ChangePlan,
     ChangeRefused,
     ConfirmPlan,
+    Move,
     PlanCommitted,
     PlanShown,
     ProposePlan,
@@ -42,6 +43,7 @@ from contracts.customer import (
     plan_proposal,
 )
 from contracts.emergency import DisplayNotice
+from contracts.flexibility import ProfileFlexibility
 from contracts.kit import Lapsed, Message
 from contracts.profiles import PlannedPower
 from contracts.reasons import Reason
@@ -264,6 +266,9 @@ class AskLeave:
             if move.start is not None and move.device not in jobs:
                 text = f"{move.device} has no start of its own: set its preferences (not before, ready by) instead."
                 return Reason(code="no_start", text=text)
+            wrong = self._outside(move)
+            if wrong is not None:
+                return wrong
             if move.start is not None and move.start.timestamp() < self.clock.now():
                 return Reason(code="past", text=f"{move.start:%H:%M} UTC is over: choose a later start.")
         starts = _terms(shown).starts | {m.device: m.start.timestamp() for m in change.moves if m.start is not None}
@@ -274,6 +279,25 @@ class AskLeave:
             return planned
         until = _ends(planned)
         return planned, Terms(plan=shown.plan, until=until, starts=starts, left_out=left_out)
+
+    def _outside(self, move: Move) -> Reason | None:
+        """What the device itself has said about when it may run."""
+        device = self.premises.by_name(move.device)
+        offer = self.flexibility.offers.get(device.address) if device is not None else None
+        can = offer.flexibility if offer is not None else None
+        if not isinstance(can, ProfileFlexibility) or move.start is None:
+            return None
+        takes = max(sum(slot.duration_s for slot in sequence.slots) for sequence in can.alternatives)
+        ready, at = can.done_by, move.start.timestamp()
+        if at + takes > ready.timestamp() + 1.0:
+            by = f"{self.preferences.local(ready.timestamp()):%H:%M}"
+            text = f"{move.device} has to be ready by {by} and runs for {takes / 3600:.1f} h: start it earlier."
+            return Reason(code="done_by", text=text, binding="done_by", inputs={"runs_s": takes})
+        if at < can.earliest_start.timestamp() - 1.0:
+            may = f"{self.preferences.local(can.earliest_start.timestamp()):%H:%M}"
+            text = f"{move.device} may not start before {may}: choose a later start."
+            return Reason(code="earliest_start", text=text, binding="earliest_start")
+        return None
 
     async def _planned(self, starts: dict[str, float], left_out: tuple[str, ...]) -> PlanShown | Reason:
         before, without = dict(self.planning.start_at), self.planning.left_out
