@@ -1,7 +1,8 @@
 """What each site's energy cost and how much of its own it used, with control and without. Pure.
 
 Powers come from the world's own log, prices from the tariffs that were announced. A site that has charged or heated
-less by the end of the run has not saved that money: the difference is counted at its mean price.
+less by the end of the run has not saved that money: the difference counts at the price that cars, heat and appliances
+paid without control.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,9 +83,8 @@ def savings(run: Truth, free: Truth, world: WorldSpec, prices: Mapping[str, Stac
         stack = prices.get(site.name)
         one = _site(run, site.name, stack, capacities)
         other = _site(free, site.name, stack, capacities)
-        sites[site.name] = SiteSavings(
-            with_control=one, without_control=other, saved_eur=_saved(one, other, _mean_price(run, stack))
-        )
+        paid = None if stack is None else _flexible_price(free, site.name, stack)
+        sites[site.name] = SiteSavings(with_control=one, without_control=other, saved_eur=_saved(one, other, paid))
     priced = [s for s in sites.values() if s.saved_eur is not None]
     return Savings(
         sites=sites,
@@ -103,7 +103,7 @@ def _site(truth: Truth, site: str, stack: Stack | None, capacities: Mapping[str,
     instants = [value or 0.0 for value in truth.column("instant")]
     dts = spans(instants)
     power = [value or 0.0 for value in truth.column(f"{site}.power_w")]
-    generated = flexible = stored = 0.0
+    generated = stored = 0.0
     for name in truth.columns:
         place, _, rest = name.partition(".")
         device, _, quantity = rest.partition(".")
@@ -111,11 +111,8 @@ def _site(truth: Truth, site: str, stack: Stack | None, capacities: Mapping[str,
             continue
         column = [value or 0.0 for value in truth.column(name)]
         if quantity == "power_w":
-            energy = _energy(column, dts)
             if device.startswith(("pv", "fuelcell")):
-                generated -= energy
-            elif not device.startswith("battery"):
-                flexible += energy
+                generated -= _energy(column, dts)
         elif quantity == "soc_percent" and device.startswith("battery") and column:
             stored += (column[-1] - column[0]) / 100 * capacities.get(f"{site}.{device}", 0.0)
     taken = _energy([max(p, 0.0) for p in power], dts)
@@ -125,8 +122,8 @@ def _site(truth: Truth, site: str, stack: Stack | None, capacities: Mapping[str,
         export_wh=round(fed, 1),
         generated_wh=round(generated, 1),
         self_consumed_share=round(max(0.0, 1 - fed / generated), 4) if generated > 1.0 else None,
-        cost_eur=None if stack is None else _cost(power, instants, dts, stack),
-        flexible_wh=round(flexible, 1),
+        cost_eur=None if stack is None else _cost(_rows(truth, site, stack)),
+        flexible_wh=round(_energy(_flexible_w(truth, site), dts), 1),
         stored_wh=round(stored, 1),
     )
 
@@ -135,42 +132,58 @@ def _energy(powers: Sequence[float], dts: Sequence[float]) -> float:
     return sum(power * dt for power, dt in zip(powers, dts, strict=True)) / 3600
 
 
-def _cost(powers: Sequence[float], instants: Sequence[float], dts: Sequence[float], stack: Stack) -> float | None:
-    """None when any part of what was bought has no price."""
+def _rows(truth: Truth, site: str, stack: Stack) -> list[tuple[float, float, float | None]]:
+    """(power W, how long s, price of one kWh more or less then) of each row."""
+    instants = [value or 0.0 for value in truth.column("instant")]
     if len(instants) < 2:
-        return None
-    total = 0.0
+        return []
     buy = list(stack.pieces(instants[0], instants[-1]))
     sell = list(stack.pieces(instants[0], instants[-1], sold=True))
+    rows: list[tuple[float, float, float | None]] = []
     b = s = 0
-    for power, at, dt in zip(powers, instants, dts, strict=True):
+    for power, at, dt in zip(truth.column(f"{site}.power_w"), instants, spans(instants), strict=True):
         while b + 1 < len(buy) and buy[b].end <= at:
             b += 1
         while s + 1 < len(sell) and sell[s].end <= at:
             s += 1
-        if power * dt > 0:
-            price = buy[b].price if buy else None
-            if price is None:
-                return None
-        else:
-            price = (sell[s].price if sell else None) or 0.0
-        total += power * dt / 3.6e6 * price
-    return round(total, 4)
+        price = (buy[b].price if buy else None) if (power or 0.0) > 0 else (sell[s].price if sell else None) or 0.0
+        if dt > 0:
+            rows.append((power or 0.0, dt, price))
+    return rows
 
 
-def _mean_price(truth: Truth, stack: Stack | None) -> float | None:
-    instants = [value or 0.0 for value in truth.column("instant")]
-    if stack is None or len(instants) < 2:
+def _cost(rows: Sequence[tuple[float, float, float | None]]) -> float | None:
+    """None when any part of what was bought has no price."""
+    if not rows or any(price is None for _, _, price in rows):
         return None
-    pieces = list(stack.pieces(instants[0], instants[-1]))
-    if not pieces or any(piece.price is None for piece in pieces):
+    return round(sum(power * dt / 3.6e6 * (price or 0.0) for power, dt, price in rows), 4)
+
+
+def _flexible_price(truth: Truth, site: str, stack: Stack) -> float | None:
+    """What cars, heat and appliances paid on average, at the price of one kWh more or less at each time."""
+    rows = _rows(truth, site, stack)
+    if not rows or any(price is None for _, _, price in rows):
         return None
-    length = instants[-1] - instants[0]
-    return sum((piece.price or 0.0) * (piece.end - piece.start) for piece in pieces) / length
+    flexible = _flexible_w(truth, site)
+    weights = [(power or 0.0) * dt for power, (_, dt, _) in zip(flexible, rows, strict=False)]
+    if sum(weights) <= 0:
+        weights = [dt for _, dt, _ in rows]
+    return sum(w * (price or 0.0) for w, (_, _, price) in zip(weights, rows, strict=False)) / sum(weights)
 
 
-def _saved(one: SiteEnergy, other: SiteEnergy, mean_price: float | None) -> float | None:
-    if one.cost_eur is None or other.cost_eur is None or mean_price is None:
+def _flexible_w(truth: Truth, site: str) -> list[float]:
+    """The power of everything that is neither household, generation nor storage, row by row."""
+    total = [0.0] * len(truth.rows)
+    for name in truth.columns:
+        place, _, rest = name.partition(".")
+        device, _, quantity = rest.partition(".")
+        if place == site and quantity == "power_w" and not device.startswith(("pv", "fuelcell", "battery")):
+            total = [sum(pair) for pair in zip(total, (value or 0.0 for value in truth.column(name)), strict=True)]
+    return total
+
+
+def _saved(one: SiteEnergy, other: SiteEnergy, paid: float | None) -> float | None:
+    if one.cost_eur is None or other.cost_eur is None or paid is None:
         return None
     more = one.flexible_wh + one.stored_wh - other.flexible_wh - other.stored_wh
-    return round(other.cost_eur - one.cost_eur + more / 1000 * mean_price, 4)
+    return round(other.cost_eur - one.cost_eur + more / 1000 * paid, 4)
