@@ -95,8 +95,8 @@ class AdviseDevices:
 
     # ------------------------------------------------------------ prices
 
-    @answers(tariff_notice)
     async def on_tariff(self, talk: Talk, word: AnnounceTariff) -> None:
+        """Called by who relays prices, where there is nobody to relay them to."""
         now = self.clock.now()
         if any(slot.duration_s <= 0 for slot in word.slots):
             reason = Reason(code="no_duration", text="every slot has to last: give each a duration above 0")
@@ -114,11 +114,15 @@ class AdviseDevices:
         if deal.phase != "on" or not self._restored:
             return
         word = deal.read(AnnounceTariff)
+        await self.keep_prices(word, word.issuer or str(deal.peer))
+        await self.deals.end(deal)
+
+    async def keep_prices(self, word: AnnounceTariff, issuer: str) -> None:
+        """Raises NotStored."""
         if word.component in PRICED:
-            key = f"{word.issuer or deal.peer}/{word.component}"
+            key = f"{issuer}/{word.component}"
             slots = merged(self.stored.tariffs.get(key, ()), word, self.clock.now())
             await self._keep(msgspec.structs.replace(self.stored, tariffs={**self.stored.tariffs, key: slots}))
-        await self.deals.end(deal)
 
     def prices(self) -> tuple[PriceSlot, ...]:
         """The stack, where every component that is known says something; cut at every edge."""

@@ -1,15 +1,17 @@
 """Prices on the way to the CEM, and by the metering channel to the meter. IEC-JWG2112 steps 1a to 3.
 
 They go through as they are; who relays names whose they are, so that one tariff by two ways stays one. What the CEM
-says to it goes back; without a CEM, what the meter says.
+says to it goes back; without a CEM, what the meter says; without both the adapter of this gateway keeps them.
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 import msgspec
 
+from agents.gateway.advise_devices import AdviseDevices
 from agents.gateway.relay_emergency import GatewaySettings
 from agents.kit.agent import Peers
 from agents.kit.skill import answers, skill
@@ -18,7 +20,6 @@ from bus.bus import Bus
 from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.kit import Lapsed
-from contracts.reasons import Reason
 from contracts.roles import CEM, GATEWAY, METER
 from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice
 
@@ -34,6 +35,7 @@ class RelayPrices:
     address: Address
     peers: Peers
     settings: GatewaySettings
+    adapter: AdviseDevices
 
     @answers(tariff_notice)
     async def on_tariff(self, talk: Talk, word: AnnounceTariff) -> None:
@@ -42,13 +44,15 @@ class RelayPrices:
         onward = word if word.issuer is not None and not entered else self._named(word, talk.peer)
         receivers = self._receivers(entered)
         if not receivers:
-            text = f"{self.address.site} has neither CEM nor meter behind {self.address}."
-            await talk.say(TariffRefused(tariff=word.tariff, reason=Reason(code="no_way_on", text=text)))
+            await self.adapter.on_tariff(talk, word)
             return
         async with anyio.create_task_group() as tasks:
             for other in receivers[1:]:
                 tasks.start_soon(self._relay, other, onward)
             answer = await self._relay(receivers[0], onward)
+            if isinstance(answer, TariffTaken):
+                with suppress(NotStored):  # the home has it; the adapter gets the next one
+                    await self.adapter.keep_prices(onward, onward.issuer or str(talk.peer))
             if answer is not None:  # silence behind us is silence before us: the issuer says it again
                 await talk.say(answer)
 
