@@ -60,7 +60,8 @@ def plan(
     if not_before is not None:
         slots = [s for s in slots if s.end > not_before]
         slots = [replace(s, start=max(s.start, not_before)) for s in slots]
-    chosen: dict[float, float] = {}
+    chosen: dict[float, tuple[float, float]] = {}
+    """By start: watts, and for how long; a rest that is less than it can charge with takes a part of a slot."""
     left = needs_wh
     for slot in sorted(slots, key=lambda s: (s.rank, s.start)):
         if left <= CLOSE_WH:
@@ -70,14 +71,16 @@ def plan(
             continue
         hours = (slot.end - slot.start) / 3600
         watts = min(free_w, max(left / hours, least_w))
-        chosen[slot.start] = watts
-        left -= watts * hours
+        lasts_s = min(left / watts * 3600, slot.end - slot.start)
+        chosen[slot.start] = watts, lasts_s
+        left -= watts * lasts_s / 3600
     made = []
     for slot in sorted(slots, key=lambda s: s.start):
-        watts = chosen.get(slot.start, 0.0)
-        made.append(
-            PlannedPower(start=instant(slot.start), duration_s=slot.end - slot.start, power_w=watts, upper_w=watts)
-        )
+        watts, lasts_s = chosen.get(slot.start, (0.0, slot.end - slot.start))
+        made.append(PlannedPower(start=instant(slot.start), duration_s=lasts_s, power_w=watts, upper_w=watts))
+        rest_s = slot.end - slot.start - lasts_s
+        if rest_s > 1.0:
+            made.append(PlannedPower(start=instant(slot.start + lasts_s), duration_s=rest_s, power_w=0.0, upper_w=0.0))
     while made and made[-1].power_w == 0.0:
         made.pop()
     return tuple(made)

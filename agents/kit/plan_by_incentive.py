@@ -147,12 +147,14 @@ def _use_sun(store: ThermalFlexibility, slots: Sequence[Slot], power: list[float
 
 
 def _keep_minimum_on(store: ThermalFlexibility, slots: Sequence[Slot], power: list[float]) -> None:
+    """A run that is too short goes on with the least that it can run on."""
     ran_s = 0.0
+    gentle_w = min(store.steps_w) if store.steps_w else max(store.least_w, store.upper_w / 20)
     for n, slot in enumerate(slots):
         if power[n] > 0:
             ran_s += slot.duration_s
         elif 0 < ran_s < store.minimum_on_s:
-            power[n] = power[n - 1]
+            power[n] = gentle_w
             ran_s += slot.duration_s
         else:
             ran_s = 0.0
