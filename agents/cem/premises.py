@@ -172,7 +172,8 @@ class Premises:
     _meter: Address | None = None
 
     def __post_init__(self) -> None:
-        self._meter = self.peers.one(METER)
+        # The substation's meter can be in reach too: only its own site's is this home's.
+        self._meter = next((meter for meter in self.peers.of(METER) if meter.site == self.address.site), None)
 
     @hears(GcpReading, of=(METER,), where="home")
     def hear_meter(self, reading: GcpReading, heard: Heard) -> None:
