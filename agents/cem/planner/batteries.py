@@ -22,6 +22,9 @@ class BatteryPart(Part):
         now = battery.energy_wh / 1000.0
         idle = now * np.cumprod(self.keep)
         self.floor = np.minimum(battery.minimum_wh / 1000.0, idle)
+        self.lowest = self.floor.copy()  # from which it also stays above the floor when nothing is done
+        for t in range(n - 2, -1, -1):
+            self.lowest[t] = max(self.floor[t], self.lowest[t + 1] / self.keep[t + 1])
         self.reserve_kwh = battery.minimum_wh / 1000.0
         self.top = np.maximum(battery.maximum_wh / 1000.0, idle)
         charge_kw = battery.charge_w / 1000.0 * (may_charge if battery.no_grid_charge else np.ones(n))
@@ -109,12 +112,12 @@ class BatteryPart(Part):
                 space = (self.top[t] - level) / battery.charge_efficiency / self.hours[t]
                 charge[t] = max(0.0, min(want, limit[t], space))
             else:
-                spare = (level - self.floor[t]) * battery.discharge_efficiency / self.hours[t]
+                spare = (level - self.lowest[t]) * battery.discharge_efficiency / self.hours[t]
                 discharge[t] = max(0.0, min(-want, battery.discharge_w / 1000.0, spare))
             level += self.hours[t] * (
                 charge[t] * battery.charge_efficiency - discharge[t] / battery.discharge_efficiency
             )
-            level = stored[t] = min(max(level, self.floor[t]), self.top[t])
+            stored[t] = level
         self._fill(x, charge, discharge, stored)
         power = charge - discharge
         room.take(power, power, self.phases)

@@ -5,7 +5,7 @@ import numpy as np
 from agents.cem.planner.model import Floats
 from agents.cem.planner.part import Lumps, Part, Room
 from agents.cem.planner.problem import Charge
-from agents.cem.planner.switch import Switch
+from agents.cem.planner.switch import Switch, least_kw
 from agents.cem.planner.terms import World
 
 
@@ -19,8 +19,10 @@ class ChargePart(Part):
         self.allowed[slots.inside(min(car.arrival_s, slots.edges_s[-1]), car.departure_s)] = 1.0
         if car.arrival_s <= slots.edges_s[0] and len(slots.inside(slots.edges_s[0], car.departure_s)):
             self.allowed[0] = 1.0
-        low, high = car.min_power_w / 1000.0, car.max_power_w / 1000.0
-        self.gradual = gradual = car.min_power_w <= 0 and not (car.switch_eur > 0 or car.min_on_s > 0)
+        switched = car.switch_eur > 0 or car.min_on_s > 0
+        low, high = least_kw(car.min_power_w, car.max_power_w, switched=switched), car.max_power_w / 1000.0
+        self.low_kw, self.gradual = low, low <= 0
+        gradual = self.gradual
         self.on = model.columns(n, 0.0, self.allowed, whole=not gradual)
         self.switch = Switch.add(
             world,
@@ -28,7 +30,7 @@ class ChargePart(Part):
             self.on,
             least_kw=low,
             was_on=car.on,
-            since_s=car.since_s,
+            since_s=car.since_s if self._has_space(low) else None,
             min_on_s=car.min_on_s,
             min_off_s=0.0,
             start_eur=car.switch_eur,
@@ -53,6 +55,12 @@ class ChargePart(Part):
             model.cost("wishes", self.on, weight * low)
         self._wish(world, low)
         self.hold_pins(world)
+
+    def _has_space(self, low: float) -> bool:
+        """A full car stops by itself, whatever its least time."""
+        car = self.car
+        held_h = ((car.since_s or 0.0) + car.min_on_s - self.slots.edges_s[0]) / 3600.0 + self.slots.hours.max()
+        return bool(low * held_h * car.efficiency <= (car.maximum_wh - car.energy_wh) / 1000.0)
 
     def _wish(self, world: World, low: float) -> None:
         model, car = world.model, self.car
@@ -85,7 +93,7 @@ class ChargePart(Part):
         )
 
     def lumps(self) -> Lumps | None:
-        if self.car.min_power_w <= 0:
+        if self.gradual:
             return None
         slot, column, kw = self.power.flat()
         return slot, column, kw, np.isin(column, self.on)
@@ -95,7 +103,7 @@ class ChargePart(Part):
 
     def propose(self, x: Floats, room: Room) -> None:
         car, n = self.car, self.slots.n
-        low, high = car.min_power_w / 1000.0, car.max_power_w / 1000.0
+        low, high = self.low_kw, car.max_power_w / 1000.0
         power = np.where(self.switch.forced == 1.0, low, 0.0)
         fits = np.minimum(room.fits(self.phases), high)
         pinned = self.wanted(room)
@@ -132,7 +140,7 @@ class ChargePart(Part):
         return float(self.slots.edges_s[start]) + self.car.min_on_s
 
     def _fill(self, x: Floats, power: Floats) -> None:
-        low = self.car.min_power_w / 1000.0
+        low = self.low_kw
         on = (power > 1e-9).astype(float)
         x[self.on] = on
         x[self.extra] = np.maximum(0.0, power - low * on)

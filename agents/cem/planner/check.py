@@ -6,6 +6,9 @@ from typing import Any
 
 from agents.cem.planner.problem import BadProblem, Battery, Charge, Generator, Job, Problem, Thermal
 
+PER_SLOT_NOT = {"phases", "phase_share", "levels_w"}
+"""Tuples of figures that have no value per slot."""
+
 
 def check(problem: Problem) -> None:
     """Raises BadProblem, which names the device and the field."""
@@ -78,7 +81,9 @@ def _figures(where: str, thing: Any, count: int) -> None:
     """Every figure finite, every series one value per slot or empty."""
     for entry in fields(thing):
         value = getattr(thing, entry.name)
-        if entry.type in ("Series", tuple[float, ...]):
+        if isinstance(value, tuple) and value and all(isinstance(v, int | float) for v in value):
+            if entry.name in PER_SLOT_NOT:
+                continue
             if len(value) not in (0, count):
                 raise BadProblem(where, f"{entry.name} has {len(value)} values for {count} slots")
             if not all(map(isfinite, value)):

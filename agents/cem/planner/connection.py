@@ -225,12 +225,14 @@ class ConnectionPart:
     def settle(self, x: Floats) -> None:
         """The own columns of a solution whose devices are known."""
         net = self.net(x)
+        net[np.abs(net) < 1e-9] = 0.0
         x[self.taken], x[self.fed] = np.maximum(net, 0.0), np.maximum(-net, 0.0)
         x[self.above] = np.maximum(0.0, x[self.taken] - self.world.tariff.threshold_kw)[self.tier]
         if len(self.over):
             x[self.over] = x[self.above][self.cheaper] > 0
         if len(self.one_way):
-            x[self.taking] = net[self.one_way] > 0
+            gives = sum((x[p.discharge] for p in self.parts if isinstance(p, BatteryPart)), np.zeros(len(net)))
+            x[self.taking] = ((net > 1e-7) | ((net > -1e-7) & (gives > 0)))[self.one_way]
         if len(self.peak):
             x[self.peak] = max(self.world.model.lower[-1][0], float(x[self.taken].max()))
         for bound in self.bounds:

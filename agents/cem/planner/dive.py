@@ -29,9 +29,7 @@ class Relaxation:
 
         self._ok = highspy.HighsModelStatus.kOptimal
         self.frozen = program.frozen
-        self._solver: Any = self.frozen.solver(
-            whole=False, options={"presolve": "off", "time_limit": max(1e-3, limit_s)}
-        )
+        self._solver: Any = self.frozen.solver(whole=False, presolve=False, options={"time_limit": max(1e-3, limit_s)})
 
     def solve(self) -> Floats | None:
         self._solver.run()

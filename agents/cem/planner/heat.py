@@ -5,7 +5,7 @@ import numpy as np
 from agents.cem.planner.model import Floats, Ints
 from agents.cem.planner.part import Lumps, Part, Room
 from agents.cem.planner.problem import HeatTarget, Thermal
-from agents.cem.planner.switch import Switch
+from agents.cem.planner.switch import Switch, least_kw
 from agents.cem.planner.terms import World
 
 
@@ -33,15 +33,15 @@ class ThermalPart(Part):
     def _power(self, world: World) -> None:
         model, device, n = world.model, self.device, world.slots.n
         own = np.arange(n)
+        held = device.min_on_s > 0 or device.min_off_s > 0 or device.switch_eur > 0
         self.levels_kw = sorted(level / 1000.0 for level in device.levels_w if level > 0)
         low, high = (
             (self.levels_kw[0], self.levels_kw[-1])
             if self.levels_kw
-            else (device.min_power_w / 1000.0, device.max_power_w / 1000.0)
+            else (least_kw(device.min_power_w, device.max_power_w, switched=held), device.max_power_w / 1000.0)
         )
         self.low_kw, self.high_kw = low, high
-        held = device.min_on_s > 0 or device.min_off_s > 0 or device.switch_eur > 0
-        self.gradual = not self.levels_kw and low <= 0 and not held
+        self.gradual = not self.levels_kw and low <= 0
         self.on = model.columns(n, 0.0, 1.0, whole=not self.gradual)
         self.switch = Switch.add(
             world,

@@ -14,11 +14,14 @@ from agents.cem.planner.terms import TIE_EUR, Terms, World
 NONE = np.zeros(0, np.int64)
 
 
+def running(job: Job) -> Programme:
+    return next((p for p in job.programmes if p.name == job.programme), job.programmes[0])
+
+
 def remainder(job: Job, now_s: float) -> tuple[Step, ...]:
     """What is left of a running job's programme."""
-    programme = next((p for p in job.programmes if p.name == job.programme), job.programmes[0])
     gone, left = now_s - (job.started_s or now_s), []
-    for step in programme.steps:
+    for step in running(job).steps:
         rest = step.duration_s - max(0.0, gone)
         gone -= step.duration_s
         if rest > 0:
@@ -115,8 +118,9 @@ class JobPart(Part):
     def chosen(self, x: Floats) -> tuple[str, tuple[Run, ...]]:
         """Programme and times of running; nothing when it is left undone."""
         if self.job.started_s is not None:
-            end = self.slots.edges_s[0] + sum(s.duration_s for s in remainder(self.job, self.slots.edges_s[0]))
-            return self.job.programme or self.job.programmes[0].name, (Run(start_s=self.job.started_s, end_s=end),)
+            programme = running(self.job)
+            end = self.job.started_s + programme.duration_s
+            return programme.name, (Run(start_s=self.job.started_s, end_s=end),)
         if not len(self.choice) or x[self.choice].max() < 0.5:
             return "", ()
         k = int(x[self.choice].argmax())

@@ -163,12 +163,19 @@ class Frozen:
             return f"{self.model.row_name(worst)} (row {worst}) is broken by {out.max():.3g}"
         return ""
 
-    def solver(self, *, whole: bool = True, options: Mapping[str, object] = {}) -> Any:
+    def solver(
+        self, *, whole: bool = True, presolve: bool = True, options: Mapping[str, bool | int | float] = {}
+    ) -> Any:
         """A solver with this model in it: one thread, silent."""
         import highspy  # costs memory and time: only who plans loads it
 
         solver = highspy._core._Highs()
-        for name, value in {"output_flag": False, "threads": 1, **options}.items():
+        for name, value in {
+            "output_flag": False,
+            "threads": 1,
+            "presolve": "on" if presolve else "off",
+            **options,
+        }.items():
             solver.setOptionValue(name, value)
         kinds = self.whole.astype(np.int32) if whole else np.zeros(len(self.cost), np.int32)
         status = solver.passModel(

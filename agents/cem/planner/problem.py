@@ -215,8 +215,8 @@ class EnergyTarget:
 class Battery:
     """Storage that gives back.
 
-    energy_wh                  stored now; it stays within ``minimum_wh`` and ``maximum_wh`` (below the minimum it is
-                               never discharged, and the missing is reported)
+    energy_wh                  stored now; it stays within ``minimum_wh`` and ``maximum_wh`` (below the minimum not
+                               under what it has now, and the missing is reported)
     charge_w, discharge_w      highest powers, both >= 0, at the AC side
     self_discharge_per_day     share lost in a day
     no_grid_charge             charges only while nothing is taken from the grid

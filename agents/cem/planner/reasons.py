@@ -102,7 +102,7 @@ class Explainer:
             case ChargePart():
                 about = self._charge(part, power)
             case BatteryPart():
-                about = self._battery(part, power)
+                about = self._battery(power)
             case ThermalPart():
                 about = self._thermal(part, power)
             case GeneratorPart():
@@ -222,7 +222,7 @@ class Explainer:
 
         return about
 
-    def _battery(self, part: BatteryPart, power: Floats) -> Callable[[int], Reason]:
+    def _battery(self, power: Floats) -> Callable[[int], Reason]:
         def about(slot: int) -> Reason:
             now = float(self.price[slot])
             if power[slot] > ON_KW:

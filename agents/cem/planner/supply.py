@@ -5,7 +5,7 @@ import numpy as np
 from agents.cem.planner.model import Floats, Ints
 from agents.cem.planner.part import Part, Room
 from agents.cem.planner.problem import Fixed, Generator, Pv
-from agents.cem.planner.switch import Switch
+from agents.cem.planner.switch import Switch, least_kw
 from agents.cem.planner.terms import Terms, World
 
 
@@ -35,7 +35,9 @@ class PvPart(Part):
         held = np.zeros(len(forecast))
         if len(self.curtailed):
             pinned = self.wanted(room)
-            held = np.where(np.isnan(pinned), 0.0, np.clip(pinned - forecast, 0.0, -forecast))
+            phases = list(self.phases)  # beyond its own fuse at once: later loads may be on other phases
+            beyond = -(room.spare[phases].min(axis=0) * len(phases) + forecast)
+            held = np.clip(np.where(np.isnan(pinned), beyond, pinned - forecast), 0.0, -forecast)
             x[self.curtailed] = held
         power = forecast + held
         room.take(power, power * self.sure, self.phases)
@@ -57,7 +59,10 @@ class GeneratorPart(Part):
         self.begin(world, unit.name, unit.phases, unit.fixed)
         self.unit = unit
         model, n = world.model, world.slots.n
-        self.low_kw, self.high_kw = unit.min_power_w / 1000.0, unit.max_power_w / 1000.0
+        self.low_kw, self.high_kw = (
+            least_kw(unit.min_power_w, unit.max_power_w, switched=True),
+            unit.max_power_w / 1000.0,
+        )
         allowed = np.full(n, 1.0 if unit.ready or unit.on else 0.0)
         self.on = model.columns(n, 0.0, allowed, whole=True)
         self.switch = Switch.add(

@@ -7,6 +7,13 @@ import numpy as np
 from agents.cem.planner.model import Floats, Ints
 from agents.cem.planner.terms import World
 
+LEAST_SHARE = 0.02
+"""A device without a least power that is switched nevertheless takes at least this share of its highest while on."""
+
+
+def least_kw(min_power_w: float, max_power_w: float, *, switched: bool) -> float:
+    return max(min_power_w, LEAST_SHARE * max_power_w if switched else 0.0) / 1000.0
+
 
 @dataclass
 class Switch:
@@ -53,7 +60,7 @@ class Switch:
         starts = model.columns(n, 0.0, 1.0)
         model.cost("switching", starts, start_eur + 1e-6)
         rise = model.rows(
-            f"{name}: start", n, np.where(np.arange(n) == 0, -float(was_on), 0.0), np.inf
+            f"{name}: start", n, np.array([-float(was_on)] + [0.0] * (n - 1)), np.inf
         )  # start >= on - on before
         model.put(rise, starts, 1.0)
         model.put(rise, on, -1.0)
@@ -69,7 +76,7 @@ class Switch:
             model.put(rows, on, -1.0)
         if min_off_s > 0:
             before = off_from - 1
-            rows = model.rows(f"{name}: minimum time off", n, -np.inf, 1.0 - (before < 0) * float(was_on))
+            rows = model.rows(f"{name}: minimum time off", n, -np.inf, np.where(before < 0, 1.0 - float(was_on), 1.0))
             r, c = _windows(off_from, own)
             model.put(rows[r], starts[c], 1.0)
             inside = before >= 0

@@ -155,7 +155,7 @@ def _car(r: random.Random, n: int, _: list[float]) -> Charge:
         extra_eur_per_kwh=r.choice([0.0, 0.12]),
         phases=phases,
         fixed=_pins(r, (0.0, 3680.0)),
-        **_state(r),
+        **(_state(r) if arrival <= 0 else {}),
     )
 
 

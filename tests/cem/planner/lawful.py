@@ -7,7 +7,6 @@ from agents.cem.planner.plan import Plan
 from agents.cem.planner.problem import (
     Battery,
     Charge,
-    Connection,
     Device,
     Fixed,
     Generator,
@@ -159,8 +158,10 @@ def _charge(car: Charge, power: tuple[float, ...], edges: tuple[float, ...]) -> 
 
 def _battery(problem: Problem, battery: Battery, plan: Plan, edges: tuple[float, ...]) -> list[str]:
     course, out, stored = plan.devices[battery.name], [], battery.energy_wh
+    untouched = battery.energy_wh
     for t, (begin, end) in enumerate(pairwise(edges)):
         hours, p = (end - begin) / 3600, course.power_w[t]
+        untouched *= (1 - battery.self_discharge_per_day) ** (hours / 24)
         if not -battery.discharge_w - W <= p <= battery.charge_w + W:
             out.append(f"power {p} in {t}")
         idle = stored * (1 - battery.self_discharge_per_day) ** (hours / 24)
@@ -169,7 +170,7 @@ def _battery(problem: Problem, battery: Battery, plan: Plan, edges: tuple[float,
         if abs(stored - course.energy_wh[t + 1]) > 3 + 0.01 * t:
             out.append(f"stored {course.energy_wh[t + 1]} after {t}, not {stored:.1f}")
         stored = course.energy_wh[t + 1]
-        if stored < min(battery.minimum_wh, idle) - 2 or stored > max(battery.maximum_wh, idle) + 2:
+        if stored < min(battery.minimum_wh, untouched) - 2 or stored > max(battery.maximum_wh, untouched) + 2:
             out.append(f"{stored} Wh after {t}")
         if battery.no_grid_charge and min(p, plan.power_w[t]) > W:
             out.append(f"charges from the grid in {t}")
