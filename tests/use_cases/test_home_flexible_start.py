@@ -1,12 +1,15 @@
 """A washing machine that may start later: it offers, the CEM gives a start, it keeps to it and tells how it went."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from agents.cem.know_flexibility import Agreed
 from bus.envelope import instant
-from tests.support.negotiating import negotiating
+from contracts.reasons import Reason
+from tests.support.grid import eventually
+from tests.support.negotiating import PLANNED, Negotiating, negotiating
 from world.spec import DeviceSpec
 
 pytestmark = [pytest.mark.anyio, pytest.mark.use_case("home.flexible-start")]
@@ -14,19 +17,124 @@ MACHINE = "h07.whitegoods.1"
 SOCKET = DeviceSpec(
     name="whitegoods1", kind="whitegoods", product="netio_powercable_appliance", unit=40, rating_w=2_200, phases=1
 )
+HOW: dict[str, Any] = {"ended_after_s": 60.0, "programme": "easy_care_40"}
 
 
-async def test_it_offers_agrees_a_start_and_tells_success() -> None:
-    how = {"ended_after_s": 60.0, "programme": "easy_care_40"}
-    async with negotiating(SOCKET, speed=300.0, whitegoods1=how) as h:
-        h.home.happens("start_programme", "whitegoods1", programme="easy_care_40")
-        offer = await h.cem.offer(MACHINE)
-        assert offer.latest_start <= offer.done_by
-        start = instant(h.run.clock.now()) + timedelta(minutes=30)
-        agreed = await h.cem.instruct(MACHINE, start=start)
-        assert isinstance(agreed, Agreed), agreed
-        assert agreed.power[0].start == start
+async def armed(h: Negotiating) -> Any:
+    h.home.happens("start_programme", "whitegoods1", programme="easy_care_40")
+    return await h.cem.offer(MACHINE, lambda o: o is not None and o.state == "not_scheduled")
+
+
+def supply(h: Negotiating) -> object:
+    return h.home.shows("whitegoods1", "enabled")
+
+
+@pytest.mark.use_case("home.reschedule")
+async def test_it_offers_agrees_follows_the_last_start_and_tells_success() -> None:
+    async with negotiating(SOCKET, speed=240.0, whitegoods1={**HOW, "ready_by": "20:00:00"}) as h:
+        offer = await armed(h)
+        assert f"{offer.done_by:%H:%M}" == "18:00"  # 20:00 in Berlin
+        assert offer.latest_start is not None
+        assert offer.alternatives[0].slots[1].power_w == 2_000
+        now = h.run.clock.now()
+        first = await h.cem.instruct(MACHINE, start=instant(now + 1800))
+        assert isinstance(first, Agreed), first
+        assert first.power[-1].start.timestamp() + first.power[-1].duration_s <= offer.done_by.timestamp()
+        # the tariff moves: a new start replaces the one before, and is what it does
+        moved = await h.cem.instruct(MACHINE, start=instant(now + 900))
+        assert isinstance(moved, Agreed), moved
+        assert moved.instruct.replaces == first.talk
+        assert supply(h) is False
         assert await h.cem.tells(MACHINE, "started") == "started"
-        assert abs(h.run.clock.now() - start.timestamp()) < 120.0
-        assert await h.cem.tells(MACHINE, "succeeded", 40) in ("done", "finished_early")
-        assert [s["state"] for s in h.said("show_schedule")] == ["accepted", "started", "succeeded"]
+        begun = h.said("show_schedule", state="started")[0]
+        assert 0 <= (instant(now + 900) - _at(begun["start"])).total_seconds() * -1 < 400
+        assert supply(h) is True
+        # it runs: no start is sent any more, and none would be taken
+        instructs = len(h.said("instruct"))
+        late = await h.cem.instruct(MACHINE, start=instant(now + 9000))
+        assert isinstance(late, Reason)
+        assert late.code == "already_started"
+        assert len(h.said("instruct")) == instructs
+        assert not await h.cem.known.revoke(moved.device, PLANNED)
+        h.run.clock_file.set_speed(600.0)
+        assert await h.cem.tells(MACHINE, "succeeded", 60) in ("done", "finished_early")
+        assert [s["state"] for s in h.said("show_schedule")] == ["accepted", "accepted", "started", "succeeded"]
+        assert h.cem.agreed(MACHINE) is None
+        powers = [r["power_w"] for r in h.said("device_reading")]
+        assert max(powers) > 1_900
+
+
+def _at(text: str) -> Any:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text)
+
+
+async def test_a_start_outside_of_its_window_is_countered_and_the_counter_can_be_taken() -> None:
+    async with negotiating(SOCKET, whitegoods1={**HOW, "longest_wait_s": 3 * 3600.0}) as h:
+        offer = await armed(h)
+        late = offer.done_by + timedelta(hours=1)
+        seen: list[Any] = []
+        refused = await h.cem.instruct(MACHINE, lambda counter: bool(seen.append(counter)), start=late)
+        assert isinstance(refused, Reason)
+        assert refused.code == "too_late"
+        assert h.cem.agreed(MACHINE) is None
+        assert seen[0].start <= offer.latest_start  # its user's longest wait goes before the plan
+        taken = await h.cem.instruct(MACHINE, lambda _counter: True, start=late)
+        assert isinstance(taken, Agreed), taken
+        assert taken.start == pytest.approx(offer.latest_start.timestamp(), abs=2)
+        shown = await h.words.until(lambda w: h.said("show_schedule", state="accepted"))
+        assert shown[0]["instruction"] == taken.talk
+        # a relative start, and back again
+        relative = await h.cem.instruct(MACHINE, start_in_s=3600.0)
+        assert isinstance(relative, Agreed)
+        assert relative.start == pytest.approx(h.run.clock.now() + 3600, abs=120)
+        assert await h.cem.known.revoke(relative.device, PLANNED)
+        assert h.cem.agreed(MACHINE) is None
+        assert h.said("show_schedule")[-1]["state"] == "revoked"
+        for word, code in (
+            ({"offer": 99, "start": late}, "old_offer"),
+            ({"sequence": "boil", "start": late}, "no_such_sequence"),
+            ({}, "no_start"),
+        ):
+            answer = await h.cem.instruct(MACHINE, **word)
+            assert isinstance(answer, Reason)
+            assert answer.code == code
+
+
+async def test_a_start_by_hand_goes_before_what_was_agreed_and_an_open_door_ends_it() -> None:
+    """Every word of this is acknowledged, and the CEM knows the reason each time."""
+    async with negotiating(SOCKET, speed=120.0, whitegoods1=HOW) as h:
+        await armed(h)
+        agreed = await h.cem.instruct(MACHINE, start_in_s=7200.0)
+        assert isinstance(agreed, Agreed)
+        h.home.world.units["h07.whitegoods1"].put({"enabled": True})  # the user presses the socket's button
+        assert await h.cem.tells(MACHINE, "started") == "user_started"
+        moved = h.cem.agreed(MACHINE)
+        assert moved is not None
+        assert moved.start is not None
+        assert moved.start < agreed.start  # what is reserved for it moves with it
+        h.home.happens("open_door", "whitegoods1")
+        assert await h.cem.tells(MACHINE, "succeeded", 30) == "finished_early"
+        await eventually(lambda: h.cem.agreed(MACHINE) is None)
+        await eventually(lambda: len(h.said("progress_noted")) == len(h.said("report_progress")))
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_a_start_whose_time_passed_while_it_was_dead_is_made_up_for_in_time_or_aborted(ready: bool) -> None:
+    wait = {"longest_wait_s": 7200.0 if ready else 200.0}
+    async with negotiating(SOCKET, speed=60.0, whitegoods1={**HOW, **wait}) as h:
+        await armed(h)
+        agreed = await h.cem.instruct(MACHINE, start_in_s=150.0)
+        assert isinstance(agreed, Agreed)
+        await h.run.stop(MACHINE)
+        assert agreed.start is not None
+        await h.run.clock.sleep_until(agreed.start + 150.0)
+        await h.start(MACHINE)
+        if ready:
+            assert await h.cem.tells(MACHINE, "started") == "started"
+        else:
+            # by then its user's longest wait is over: it has begun by itself, or says why it does not
+            await eventually(lambda: h.cem.progress(MACHINE) is not None)
+            told = h.cem.progress(MACHINE)
+            assert told in (("started", "user_started"), ("aborted", "too_late"))
