@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from agents.cem.agent import AGENT
 from agents.cem.join_devices import JoinDevices
 from agents.cem.know_flexibility import Agreed, KnowFlexibility
+from agents.cem.preferences import Preferences
 from agents.cem.premises import Premises
 from agents.cem.settings import CemSettings
 from agents.kit.agent import Agent
@@ -82,7 +83,7 @@ class Lead:
 
 WHOLE_CEM = Agent(role=CEM, settings=CemSettings, skills=(*AGENT.skills, Lead))
 """The real one with all its skills, under the test's hold; start it with ``plan=False`` where the test decides."""
-LED_CEM = Agent(role=CEM, settings=CemSettings, skills=(Premises, JoinDevices, KnowFlexibility, Lead))
+LED_CEM = Agent(role=CEM, settings=CemSettings, skills=(Premises, Preferences, JoinDevices, KnowFlexibility, Lead))
 
 
 @dataclass
