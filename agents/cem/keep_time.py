@@ -95,12 +95,12 @@ class KeepTime:
         """Ask the meter and set our clock by its answer. Silence changes nothing; we ask again when it is due."""
         if self._meter is None:
             return
-        asked_at = self.now()
+        asked_at = self.clock.now()
         async with self.bus.talk(time_request, self._meter) as talk:
-            await talk.say(AskTime(cem_time=instant(asked_at)))
+            await talk.say(AskTime(cem_time=instant(self.now())))
             match await talk.hear(TimeIs, Lapsed):
                 case TimeIs(meter_time=meter_time):
-                    middle = (asked_at + self.now()) / 2
+                    middle = self.tariff_time((asked_at + self.clock.now()) / 2)
                     await self._correct(meter_time.timestamp() - middle)
                 case Lapsed():
                     pass
