@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from agents.cem.household_budget import Kind, Steerable
+from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.settings import CemSettings
 from agents.kit.agent import Peers
@@ -46,12 +47,13 @@ class JoinDevices:
     settings: CemSettings
     peers: Peers
     premises: Premises
+    preferences: Preferences
 
     @restores
     async def restore(self) -> None:
         for text, announce in (await self.state.get("inventory", dict[str, Announce]) or {}).items():
             address = Address.parse(text)
-            self.premises.devices[address] = Device(address, announce, self.clock.now())
+            self.premises.devices[address] = self._device(address, announce)
 
     @started
     async def show(self) -> None:
@@ -101,13 +103,18 @@ class JoinDevices:
     def _take(self, address: Address, announce: Announce) -> None:
         known = self.premises.devices.get(address)
         if known is None:
-            self.premises.devices[address] = Device(address, announce, self.clock.now())
+            self.premises.devices[address] = self._device(address, announce)
             return
         if (known.announce.maker, known.announce.model) != (announce.maker, announce.model):
             log.info("%s was exchanged: %s %s now", address, announce.maker, announce.model)
         # A new life or another product of the same ability: what it was told holds on, so it is told again.
         known.announce, known.told, known.stubborn_until = announce, None, float("-inf")
         self.premises.changed()
+
+    def _device(self, address: Address, announce: Announce) -> Device:
+        made = Device(address, announce, self.clock.now())
+        made.consented = self.preferences.controlled(made.name, announce.device_class)
+        return made
 
     def steerables(self) -> list[Steerable]:
         """The devices that fall under grid-oriented control, for the household's budget."""

@@ -15,6 +15,7 @@ from msgspec.structs import asdict, replace
 
 from agents.cem.premises import Premises
 from agents.cem.settings import CemSettings
+from agents.kit.agent import Peers
 from agents.kit.deals import Deal, Deals, TooManyDeals
 from agents.kit.skill import answers, restores, skill
 from bus.address import Address
@@ -33,11 +34,12 @@ from contracts.customer import (
 )
 from contracts.device import DeviceClass
 from contracts.reasons import Reason
-from contracts.roles import APP, BUILDING
+from contracts.roles import APP, BUILDING, CEM
 
 HEATERS = ("heatpump", "waterheater", "hvac")
 """Not needed while everybody is away. IC-FR-PUC2 Inf.1."""
 CLASSES: tuple[str, ...] = get_args(DeviceClass)
+PREFERENCES = frozenset(DevicePreferences.__struct_fields__) - {"forget"}
 KEPT_S = 86_400.0
 """A deal that a crash interrupted is carried out for so long afterwards."""
 TALKS_KEPT = 16
@@ -90,15 +92,12 @@ def objection(kept: Kept, word: SetPreferences, known: tuple[str, ...]) -> Reaso
             return Reason(code="unknown_device", text=text)
     if word.vacation is not None and word.vacation[1] < word.vacation[0]:
         return Reason(code="bad_vacation", text="The vacation ends before it begins: swap the dates.")
-    for name, wanted in after(kept, word).devices.items():
-        if name in word.devices:
-            unknown = [one for one in wanted.forget if one not in asdict(wanted)]
-            wrong = _crossed(name, wanted)
-            if unknown:
-                return Reason(code="unknown_preference", text=f"{name} has no preference {unknown[0]} to forget.")
-            if wrong is not None:
-                return wrong
-    return None
+    for name, wants in word.devices.items():
+        unknown = [one for one in wants.forget if one not in PREFERENCES]
+        if unknown:
+            return Reason(code="unknown_preference", text=f"{name} has no preference {unknown[0]} to forget.")
+    wanted = after(kept, word).devices
+    return next((wrong for name in word.devices if (wrong := _crossed(name, wanted[name])) is not None), None)
 
 
 def _crossed(name: str, wanted: DevicePreferences) -> Reason | None:
@@ -132,6 +131,7 @@ class Preferences:
     deals: Deals
     settings: CemSettings
     premises: Premises
+    peers: Peers
     kept: Kept = field(default_factory=Kept)
     on_change: list[Callable[[], None]] = field(default_factory=list)
     _restored: bool = False
@@ -139,6 +139,7 @@ class Preferences:
 
     def __post_init__(self) -> None:
         self.deals.on_settled(preferences, self._settled)
+        self.premises.on_fleet.insert(0, self._mark)
 
     # ---------------------------------------------------------------- asked by others
 
@@ -221,12 +222,17 @@ class Preferences:
         may = self.settings.users[str(app)].get(user, ())
         return "*" in may or what in may or what.partition(":")[0] in may
 
+    def _mark(self) -> None:
+        for device in self.premises.devices.values():
+            device.consented = self.controlled(device.name, device.announce.device_class)
+
     # ---------------------------------------------------------------- said by people
 
     @restores
     async def restore(self) -> None:
         self.kept = await self.state.get("preferences", Kept) or Kept()
         self._restored = True
+        self._mark()
         for deal in self.deals.standing(preferences):
             await self._settled(deal)
 
@@ -234,7 +240,7 @@ class Preferences:
     async def on_word(self, talk: Talk, word: SetPreferences) -> None:
         peer = talk.peer
         assert peer is not None  # the bus knows who opened it
-        refusal = self._forbidden(peer, word) or objection(self.kept, word, self._known())
+        refusal = self._forbidden(peer, word) or objection(self.kept, word, self._known(word))
         if refusal is None:
             refusal = await self._take(talk, word)
         if refusal is not None:
@@ -261,6 +267,7 @@ class Preferences:
                 kept = replace(after(self.kept, deal.read(SetPreferences)), taken=taken)
                 await self.state.put("preferences", kept)
                 self.kept = kept
+                self._mark()
                 for act in self.on_change:
                     act()
                 self.premises.changed()
@@ -282,8 +289,10 @@ class Preferences:
             return Reason(code="not_allowed", text=text, binding="consent")
         return None
 
-    def _known(self) -> tuple[str, ...]:
-        return tuple(sorted(device.name for device in self.premises.devices.values()))
+    def _known(self, word: SetPreferences) -> tuple[str, ...]:
+        """Where another manager is at home, what we do not know may be its own."""
+        others = tuple(word.devices) if self.peers.of(CEM) else ()
+        return (*sorted(device.name for device in self.premises.devices.values()), *others)
 
     # ---------------------------------------------------------------- what devices do about it
 

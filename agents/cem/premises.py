@@ -69,6 +69,8 @@ class Device:
     stubborn_until: float = -inf
     potential_w: float = 0.0
     """PV: what it could feed in, <= 0, remembered while it is curtailed."""
+    consented: bool = True
+    """Without the household's consent it is never told anything; what it takes is household load then."""
 
     @property
     def name(self) -> str:
@@ -76,7 +78,7 @@ class Device:
 
     @property
     def steered(self) -> bool:
-        return bool(STEERED.intersection(self.announce.functions))
+        return self.consented and bool(STEERED.intersection(self.announce.functions))
 
     def take(self, reading: DeviceReading, now: float) -> None:
         on = abs(reading.power_w) > ON_W

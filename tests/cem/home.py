@@ -1,16 +1,18 @@
 """A home around a real CEM: its meter, its devices and its energy guard as puppets with the least physics there is."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
+from agents.kit.agent import Agent
 from bus.address import Address
 from bus.bus import Bus
 from bus.envelope import instant
 from bus.talk import Talk
+from contracts.customer import ControlTaken, TakeControl, take_control
 from contracts.device import (
     Announce,
     AskStatus,
@@ -54,6 +56,9 @@ RANGES: dict[str, tuple[DeviceClass, float, float, float]] = {
     "heatpump": ("heatpump", 0.0, 6000.0, 1500.0),
     "battery": ("battery", -5000.0, 5000.0, 0.0),
     "pv": ("pv", -10_000.0, 0.0, 0.0),
+    "waterheater": ("waterheater", 0.0, 2000.0, 0.0),
+    "hvac": ("hvac", 0.0, 1500.0, 0.0),
+    "switch": ("switch", 0.0, 100.0, 0.0),
 }
 
 
@@ -71,6 +76,9 @@ class Puppet:
     deaf: bool = False
     normal: bool = True
     asked: int = 0
+    temperature_c: float | None = None
+    hands: list[TakeControl] = field(default_factory=list)
+    """What the user's hand asked of the device itself."""
 
     @property
     def power_w(self) -> float:
@@ -107,7 +115,13 @@ class Puppet:
             operating=operating,
             lower_w=lower,
             upper_w=upper,
+            temperature_c=self.temperature_c,
         )
+
+    async def by_hand(self, talk: Talk, word: TakeControl) -> None:
+        self.hands.append(word)
+        why = Reason(code="done", text="It was done.")
+        await talk.say(ControlTaken(state="running", reason=why))
 
     async def obey(self, talk: Talk, order: SetPower) -> None:
         if self.deaf:
@@ -161,6 +175,7 @@ class Home:
             puppet = Puppet(bus, announce, want_w)
             bus.answer(power_control, puppet.obey)
             bus.answer(status_check, puppet.tell_status)
+            bus.answer(take_control, puppet.by_hand)
             for kind in (Inventory, DeviceWarning):
                 bus.on(kind, lambda _m, _h: None)
             made.append(puppet)
@@ -259,10 +274,16 @@ class Home:
 
 
 @asynccontextmanager
-async def home(*devices: str, speed: float = 120.0, start: bool = True, **settings: Any) -> AsyncIterator[Home]:
-    """Real servers, a real CEM with these settings, puppets for the rest."""
-    names = [f"{SITE}.{d}" for d in devices]
-    async with grid(DSO, "grid.hes.main", CEM, f"{SITE}.meter.main", *names, speed=speed) as run:
+async def home(
+    *devices: str,
+    speed: float = 120.0,
+    start: bool = True,
+    agents: Mapping[str, Agent] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Home]:
+    """Real servers, a real CEM with these settings, puppets for the rest: ``evse.1``, or whole addresses."""
+    names = [d if d.count(".") == 2 else f"{SITE}.{d}" for d in devices]
+    async with grid(DSO, "grid.hes.main", CEM, f"{SITE}.meter.main", *names, agents=agents, speed=speed) as run:
         here = Home(run, await run.words(SITE), await run.words())
         await here.connect()
         async with anyio.create_task_group() as tasks:
