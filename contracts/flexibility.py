@@ -36,6 +36,8 @@ class ProfileFlexibility(msgspec.Struct, frozen=True, kw_only=True, tag="profile
     """A maximum delay that the user set; it wins over the plan."""
     confirm: bool = False
     """The user wants to confirm the schedule himself."""
+    incentive: Literal["cheapest", "greenest"] | None = None
+    """None: what is stored for it at the CEM."""
 
 
 class EnvelopeFlexibility(msgspec.Struct, frozen=True, kw_only=True, tag="envelope"):

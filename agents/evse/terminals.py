@@ -46,6 +46,8 @@ class EvseSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unknown_f
     car_arrives_percent: float = 40.0
     car_target_percent: float = 80.0
     leaves_at: time | None = None
+    starts_once: bool = False
+    """The charge is a job that waits for its start and then runs through, in place of a store that is filled."""
     time_zone: str = "Europe/Berlin"
     incentive: Literal["cheapest", "greenest"] | None = None
 

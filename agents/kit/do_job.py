@@ -270,7 +270,9 @@ class DoJob:
             return
         if job.terms.by_power:
             gone = self._gone()
-            if gone is not None:
+            if gone is not None and job.state == "started" and reading.operating != "idle":
+                await self._end(job, "succeeded", _why("done", "there is nothing left to do"))
+            elif gone is not None:
                 await self._end(job, "aborted", gone)
         elif job.state == "accepted":
             await self._watch_waiting(job, reading, now)

@@ -7,7 +7,9 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
-from agents.kit.bargain import Counter, Terms, judge
+import msgspec
+
+from agents.kit.bargain import Counter, Terms, Verdict, judge
 from agents.kit.deals import Deal, Deals, TooManyDeals
 from agents.kit.do_job import OVER, DoJob, Job
 from agents.kit.hardware import HardwareSettings
@@ -29,6 +31,7 @@ from contracts.flexibility import (
     InstructionAccepted,
     InstructionRejected,
     InstructionRevoked,
+    ProfileFlexibility,
     RevokeInstruction,
     RevokeRefused,
     instruction,
@@ -76,7 +79,7 @@ class Negotiate:
     @answers(instruction)
     async def on_instruct(self, talk: Talk, word: Instruct) -> None:
         now = self.clock.now()
-        verdict = self._not_my_cem(talk.peer) or self._old(word) or judge(self.flexibility.now(), word, now)
+        verdict = self._not_my_cem(talk.peer) or self._old(word) or self._judge(word, now)
         match verdict:
             case Terms():
                 await self._accept(talk, verdict)
@@ -84,6 +87,19 @@ class Negotiate:
                 await self._counter(talk, terms, reason)
             case Reason():
                 await talk.say(InstructionRejected(reason=verdict))
+
+    def _judge(self, word: Instruct, now: float) -> Verdict:
+        offer, job = self.flexibility.now(), self.work.current
+        if isinstance(offer, ProfileFlexibility) and job is not None and job.state == "started":
+            offer = msgspec.structs.replace(offer, state="executing")
+        verdict = judge(offer, word, now)
+        if self.work.offers.jobs_by_power:
+            match verdict:
+                case Terms():
+                    return msgspec.structs.replace(verdict, by_power=True)
+                case Counter(terms=terms):
+                    return msgspec.structs.replace(verdict, terms=msgspec.structs.replace(terms, by_power=True))
+        return verdict
 
     def _old(self, word: Instruct) -> Reason | None:
         last = self.flexibility.last.number

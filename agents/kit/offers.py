@@ -24,6 +24,8 @@ class Offers(ABC):
 
     asks_to_start = False
     """Whether a start of its own is announced to the CEM before (IEC-JWG2113-S1)."""
+    jobs_by_power = False
+    """Its jobs have no programme of their own: it waits without power, then follows the confirmed profile."""
 
     @abstractmethod
     def flexibility(self, values: Values, now: float) -> Flexibility | None:
