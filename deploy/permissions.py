@@ -123,11 +123,7 @@ class Permissions:
         operators = [address for address in self.topology.entries if address.role == OPS.name]
         for receiver in (*self.agents(), *operators):
             for kind in self.may_address(sender, receiver):
-                if is_home(sender, receiver):
-                    yield f"{HOME}to.{receiver}.{sender}.{tail(kind)}"
-                else:
-                    site = "*" if sender.site == GRID else GRID
-                    yield f"to.{site}.{receiver.role}.*.{sender}.{tail(kind)}"
+                yield _to(receiver, sender, kind)
 
     def _closed(self, sender: Address) -> Iterator[str]:
         """Asking the stream for the words of its own that make deals: the last one on the subject, no other's."""
@@ -136,7 +132,7 @@ class Permissions:
         for receiver in self.agents():
             for kind in self.may_address(sender, receiver) & closing:
                 domain = None if is_home(sender, receiver) else self.hub_domain(sender)
-                yield f"{_api(domain)}.DIRECT.GET.{store.TALKS}.{to(receiver, sender, kind)}"
+                yield f"{_api(domain)}.DIRECT.GET.{store.TALKS}.{_to(receiver, sender, kind)}"
 
     def _said(self, address: Address) -> Iterator[str]:
         vocabulary = self.vocabularies[address.role]
@@ -226,6 +222,14 @@ class Permissions:
             publish.update(s for s in rights.publish if s.startswith((f"$JS.{HUB}.", "$JS.ACK.")))
             subscribe.update(s for s in rights.subscribe if s.startswith("say."))
         return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))
+
+
+def _to(receiver: Address, sender: Address, kind: type[Message]) -> str:
+    """Across a site's border the right is to say it to the role, whoever plays it."""
+    if is_home(sender, receiver):
+        return to(receiver, sender, kind)
+    site = "*" if sender.site == GRID else GRID
+    return f"to.{site}.{receiver.role}.*.{sender}.{tail(kind)}"
 
 
 def words_of(table: Conversation, side: str) -> set[type[Message]]:

@@ -25,6 +25,8 @@ _DAY_S = 86_400
 DEDUP_S = 600
 """A word sent again within this is stored once; wall time, longer than any outbox waits between two tries."""
 
+ACK_WAIT_S = 5.0
+"""A word that was read and not acknowledged comes again after so long; wall time."""
 MAX_CONSUMERS = 100_000
 """Per stream, one for each agent that reads what it missed; nats-server 2.15 stops at 1,000 unless told otherwise."""
 
@@ -175,7 +177,7 @@ def _consumer(name: str, filters: list[str]) -> dict[str, Any]:
         "durable_name": name,
         "deliver_policy": "all",
         "ack_policy": "explicit",
-        "ack_wait": 5 * _S,
+        "ack_wait": int(ACK_WAIT_S * _S),
         "max_ack_pending": 1024,
         **chosen,
     }
