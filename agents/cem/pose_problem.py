@@ -44,6 +44,8 @@ Band = tuple[float, float, float]
 """Expected, lower, upper."""
 FROST_C = 8.0
 """What a home keeps while everybody is away."""
+KEPT_SHARE = 0.9
+"""Tomorrow is less sure than today."""
 SEASON_SHIFT_K = {"winter": 1.0, "autumn": 0.5, "spring": 0.0, "summer": -1.0}
 """A season that is felt shifts the lower comfort bound of heaters (IC-FR-PUC2 Inf.1A: by need, not by calendar)."""
 
@@ -165,7 +167,7 @@ def _device(device: Known, span: Horizon, around: Surroundings, settings: CemSet
             return _job(device, profile, span, settings)
         case StorageFlexibility() as storage:
             if device.announce.device_class == "battery":
-                return _battery(device, storage, settings)
+                return _battery(device, storage, around, settings)
             return _charge(device, storage, span, settings)
         case ThermalFlexibility() as heat:
             return _thermal(device, heat, span, around)
@@ -236,7 +238,7 @@ def _job(device: Known, profile: ProfileFlexibility, span: Horizon, settings: Ce
     )
 
 
-def _battery(device: Known, storage: StorageFlexibility, settings: CemSettings) -> Battery:
+def _battery(device: Known, storage: StorageFlexibility, around: Surroundings, settings: CemSettings) -> Battery:
     wanted = device.preferences
     capacity = storage.capacity_wh
     one_way = sqrt(min(max(storage.efficiency_share, 0.5), 1.0))
@@ -258,9 +260,26 @@ def _battery(device: Known, storage: StorageFlexibility, settings: CemSettings) 
         no_grid_charge=not (storage.from_grid if wanted.from_grid is None else wanted.from_grid),
         no_export=not storage.to_grid,
         wear_eur_per_kwh=settings.wear_eur_per_kwh,
+        end_value_eur_per_kwh=_worth_later(around, one_way, settings),
         phases=device.announce.phases,
         fixed=device.pinned,
     )
+
+
+def _worth_later(around: Surroundings, one_way: float, settings: CemSettings) -> float:
+    """What a kWh that is still stored at the end is worth: what storing it anew costs when that is cheapest.
+
+    No more than what it replaces on an average day, less a little: or it would be kept for ever.
+    """
+    buy = [settings.fallback_price_eur_per_kwh if p is None else p for p in around.buy]
+    sell = [0.0 if p is None else p for p in around.sell]
+    refill = sorted(
+        s if sun + load < 0 else b
+        for b, s, (sun, _, _), (load, _, _) in zip(buy, sell, around.pv, around.load, strict=True)
+    )
+    cheapest = refill[: max(1, len(refill) // 4)]
+    used = one_way * KEPT_SHARE * sum(buy) / len(buy)
+    return max(0.0, min(sum(cheapest) / len(cheapest) / one_way, used))
 
 
 def _charge(device: Known, storage: StorageFlexibility, span: Horizon, settings: CemSettings) -> Charge | None:
