@@ -410,6 +410,8 @@ class Balance(Message, frozen=True, kw_only=True):
     export_wh: Wh
     activations_asked: int = 0
     activations_done: int = 0
+    unplanned_import_wh: Wh = 0.0
+    """What would have been bought without control: less what was bought it is the energy avoided (KPI 2)."""
 
 
 _AT_HOME = (CEM, GATEWAY)

@@ -65,17 +65,23 @@ def at_once(taken: Sequence[float], wanted: Sequence[float]) -> list[float]:
     return out
 
 
-def costs(slots: Sequence[Slot]) -> tuple[float, float]:
-    """(as metered, without control) in EUR; a slot without a price costs nothing in either."""
+def uncontrolled(slots: Sequence[Slot]) -> list[float]:
+    """The connection point's energy by slot without control, Wh, + = taken."""
     names = sorted({name for slot in slots for name in slot.taken})
     free = {n: at_once([s.taken.get(n, 0.0) for s in slots], [s.wanted.get(n, 0.0) for s in slots]) for n in names}
+    return [
+        slot.import_wh - slot.export_wh - slot.stored_wh + sum(free[n][k] - slot.taken.get(n, 0.0) for n in names)
+        for k, slot in enumerate(slots)
+    ]
+
+
+def costs(slots: Sequence[Slot]) -> tuple[float, float]:
+    """(as metered, without control) in EUR; a slot without a price costs nothing in either."""
     cost = without = 0.0
-    for k, slot in enumerate(slots):
+    for slot, net in zip(slots, uncontrolled(slots), strict=True):
         if slot.buy is None:
             continue
         cost += (slot.import_wh * slot.buy - slot.export_wh * slot.sell) / 1000
-        net = slot.import_wh - slot.export_wh - slot.stored_wh
-        net += sum(free[n][k] - slot.taken.get(n, 0.0) for n in names)
         without += net / 1000 * (slot.buy if net > 0 else slot.sell)
     return cost, without
 
@@ -99,6 +105,17 @@ class KeepBalance:
 
     def __post_init__(self) -> None:
         self.premises.on_meter.append(self._note)
+        self.prices.on_change.append(self._price_again)
+
+    def _price_again(self) -> None:
+        """A tariff may come when the quarter hours that it prices have begun."""
+        if not self.slots:
+            return
+        start, n = self.slots[0].start, round((self.slots[-1].start - self.slots[0].start) / SLOT_S) + 1
+        buy, sell = self.prices.buy(start, n), self.prices.sell(start, n)
+        for slot in self.slots:
+            k = round((slot.start - start) / SLOT_S)
+            slot.buy, slot.sell = buy[k], sell[k] or 0.0
 
     @restores
     async def restore(self) -> None:
@@ -161,6 +178,7 @@ class KeepBalance:
             export_wh=fed_in,
             activations_asked=sum(s.asked for s in self.slots),
             activations_done=sum(s.done for s in self.slots),
+            unplanned_import_wh=sum(max(0.0, net) for net in uncontrolled(self.slots)),
         )
         self.bus.say(said, home=True)
 

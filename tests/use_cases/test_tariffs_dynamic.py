@@ -11,9 +11,10 @@ from bus.bus import Bus
 from bus.talk import Talk
 from contracts.reasons import Reason
 from contracts.tariff import AnnounceTariff, TariffRefused, tariff_notice
-from tests.support.grid import grid
+from tests.support.grid import START, grid
 from tests.support.open_home import STORE, open_home
 from tests.support.plan_home import PLANS, at_connection, course, energy_wh, plans
+from tests.support.priced import announce, priced_home, slots
 
 pytestmark = [pytest.mark.anyio, pytest.mark.use_case("tariffs.dynamic")]
 RETAILER, CEM, OTHER = "grid.retailer.main", "h07.cem.main", "h08.cem.main"
@@ -163,3 +164,16 @@ async def test_the_home_plans_by_the_retailers_prices_and_inside_its_power_limit
         assert all(power <= contract_w + 1.0 for _, _, power in at_connection(plan))
         [battery] = [item for item in plan["items"] if item["device"] == "battery.1"]
         assert battery["reason"]["code"]
+
+
+async def test_euros_saved_and_energy_avoided_are_told_by_day() -> None:
+    """KPI 1 and 2 of IC-FR-HLUC2, as the home's own word."""
+    async with priced_home("h07.evse.1", speed=300.0, plan=False, balance_every_s=120.0) as h:
+        await h.device("evse.1", 4000.0)
+        await announce(h.retailer, slots(START.timestamp(), [0.2] * 12))
+        await h.lift()
+        await h.until(lambda: [b for b in h.said("balance") if b["import_wh"] > 200.0])
+        told = h.said("balance")[-1]
+        assert told["cost_eur"] == pytest.approx(told["import_wh"] * 0.2 / 1000, rel=0.05)
+        assert {"unplanned_cost_eur", "unplanned_import_wh"} <= told.keys(), "saved and avoided are the differences"
+        assert told["unplanned_import_wh"] >= told["import_wh"] * 0.9
