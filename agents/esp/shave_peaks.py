@@ -171,8 +171,9 @@ class ShavePeaks:
 
     async def _limit_heatpumps(self, shaving: Shaving, made: PeakPlan, start: float) -> None:
         """In periods planned above the capacity the programme of directly controlled heat pumps is limited."""
+        pumps = [cem for cem in self.sites.cems(shaving.sites) if cem.site in shaving.heatpumps]
         for first, last in periods(made.peaks):
-            for cem in self.sites.cems(tuple(shaving.heatpumps)):
+            for cem in pumps:
                 order = OrderFlexibility(
                     device=shaving.heatpumps[cem.site],
                     upper_w=shaving.heatpump_w,
