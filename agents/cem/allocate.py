@@ -15,6 +15,8 @@ from contracts.reasons import Reason
 ON_W = 50.0
 """Below this a device counts as off: standby consumption is household load."""
 EPS = 1e-6
+LEAST_W = 1.0
+"""What a load without a least power is switched on with; it is raised from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,7 @@ def _switch(bounds: Bounds, base: Base, room: _Room, wanting: list[Unit], batter
         able.take(battery, min(0.0, battery.lower_w))
     held = [u for u in wanting if u.keep_on and not bounds.urgent]
     for unit in held + [u for u in wanting if u not in held]:
-        least = min(unit.minimum_run_w, unit.wants_w)
+        least = min(max(unit.minimum_run_w, LEAST_W), unit.wants_w)
         off = unit not in held and (able.fits(unit) < max(least, EPS) or unit.keep_off)
         plan.upper[unit.name] = 0.0 if off else least
         if not off:

@@ -33,7 +33,8 @@ def with_wish(envelope: Envelope, wish: Wish, announce: Announce) -> Envelope:
     if wished_upper is not None and (upper is None or wished_upper < upper) and wished_upper < announce.nominal_upper_w:
         upper, binds = max(wished_upper, lower) if lower is not None else wished_upper, True
     if wished_lower is not None and (lower is None or wished_lower > lower) and wished_lower > announce.nominal_lower_w:
-        lower, binds = min(wished_lower, upper) if upper is not None else wished_lower, True
+        binds = binds or upper is None or wished_lower <= upper
+        lower = min(wished_lower, upper) if upper is not None else wished_lower
     if wish.setpoint_w is not None and "setpoint" in announce.functions:
         setpoint = wish.setpoint_w
         binds = binds or ((upper is None or setpoint <= upper) and (lower is None or setpoint >= lower))

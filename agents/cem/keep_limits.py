@@ -136,7 +136,8 @@ class KeepLimits:
         """A battery is always told what to do: bounds alone would leave it as it is. Others only when wished."""
         if device.announce.device_class != "battery":
             return envelope
-        nothing = bounds.none and not self.settings.use_surplus and not self.premises.charge_first
+        wished = self.wishes.of(device.name) is not None
+        nothing = bounds.none and not self.settings.use_surplus and not self.premises.charge_first and not wished
         return replace(envelope, setpoint_w=None) if nothing else envelope
 
     def _bounds(self) -> Bounds:
