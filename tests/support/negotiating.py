@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import msgspec
+
 from agents.cem.agent import AGENT
 from agents.cem.join_devices import JoinDevices
 from agents.cem.know_flexibility import Agreed, KnowFlexibility
@@ -18,10 +20,16 @@ from agents.cem.settings import CemSettings
 from agents.kit.agent import Agent
 from agents.kit.skill import skill
 from bus.address import Address
+from bus.bus import Bus
+from bus.envelope import instant
 from contracts.device import SetPower, power_control
 from contracts.flexibility import CounterInstruction, Flexibility, Instruct
+from contracts.kit import Lapsed
+from contracts.profiles import PriceSlot
 from contracts.reasons import Reason
 from contracts.roles import CEM
+from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice
+from tests.support.cem_puppet import reading
 from tests.support.grid import Grid, Words, eventually, grid
 from tests.support.simulated_home import Simulated, simulated
 from world.spec import DeviceSpec
@@ -86,12 +94,20 @@ WHOLE_CEM = Agent(role=CEM, settings=CemSettings, skills=(*AGENT.skills, Lead))
 LED_CEM = Agent(role=CEM, settings=CemSettings, skills=(Premises, Preferences, JoinDevices, KnowFlexibility, Lead))
 
 
+RETAILER, METER = "grid.retailer.main", "h07.meter.main"
+
+
 @dataclass
 class Negotiating:
+    """``house_w`` is what the meter shows besides the devices, while ``metered`` runs."""
+
     run: Grid
     words: Words
     home: Simulated
     settings: dict[str, dict[str, Any]]
+    house_w: float = 500.0
+    import_wh: float = 0.0
+    _retailer: Bus | None = None
 
     @property
     def cem(self) -> Lead:
@@ -99,6 +115,40 @@ class Negotiating:
 
     async def start(self, address: str, **settings: Any) -> None:
         await self.run.start(address, {**self.settings.get(address, {}), **settings})
+
+    async def metered(self) -> None:
+        """A meter that adds up what the devices say, every 5 s of run time. Runs until it is cancelled."""
+        meter = await self.run.bus(METER)
+        while True:
+            devices: dict[str, float] = {}
+            for subject, envelope in self.words.of("device_reading"):
+                devices[subject.split(".")[4]] = envelope["body"]["power_w"]
+            total = self.house_w + sum(devices.values())
+            meter.say(
+                msgspec.structs.replace(reading(self.run.clock.now(), total), import_wh=self.import_wh), home=True
+            )
+            await self.run.clock.sleep(5.0)
+
+    async def prices(self, *hours: float, tariff: str = "flat", green: tuple[float, ...] = ()) -> TariffTaken:
+        """The retailer announces one price per hour from the present hour on."""
+        if self._retailer is None:
+            self._retailer = await self.run.bus(RETAILER)
+        now = self.run.clock.now()
+        slots = tuple(
+            PriceSlot(
+                start=instant(now - now % 3600 + n * 3600),
+                duration_s=3600,
+                price_eur_per_kwh=price,
+                green_percent=green[n] if green else None,
+            )
+            for n, price in enumerate(hours)
+        )
+        word = AnnounceTariff(tariff=tariff, component="energy", slots=slots, reason=PLANNED)
+        async with self._retailer.talk(tariff_notice, Address.parse(HOME)) as talk:
+            await talk.say(word)
+            answer = await talk.hear(TariffTaken, TariffRefused, Lapsed)
+        assert isinstance(answer, TariffTaken), answer
+        return answer
 
     def said(self, word: str, **body: object) -> list[dict[str, Any]]:
         bodies = [e["body"] for _, e in self.words.of(word)]
