@@ -103,9 +103,9 @@ class AnswerProposal:
         async def say(talk: Talk, _opening: Message) -> None:
             await self._say(talk, waiting.word, word)
 
-        await self.bus.answer_in(talk, say, where)
-        self.waiting = None
+        self.waiting = None  # another plan may be proposed before this talk is over
         await self.state.put("proposal", [])
+        await self.bus.answer_in(talk, say, where)
 
     async def _say(self, talk: Talk, proposal: ProposePlan, answer: ConfirmPlan | RejectPlan | ChangePlan) -> None:
         until = proposal.confirm_by.timestamp()

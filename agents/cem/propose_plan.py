@@ -235,10 +235,10 @@ class AskLeave:
             self.carry.confirmed = None
 
     def _carry_on(self) -> None:
-        shown = self.planning.shown
-        if shown is not None:
+        shown, agreed = self.planning.shown, self.agreed
+        if shown is not None and agreed is not None and _terms(shown).starts == agreed.starts:
             self.carry.commit(shown.plan)
-        self.planning.replan("leave")
+        self.planning.replan("leave")  # another one than was changed is not carried out
 
     async def _change(self, talk: Talk, change: ChangePlan, shown: PlanShown) -> None:
         """The user's own times: kept if everything that is hard allows it, else refused with what forbids it."""

@@ -59,6 +59,7 @@ RANGES: dict[str, tuple[DeviceClass, float, float, float]] = {
     "waterheater": ("waterheater", 0.0, 2000.0, 0.0),
     "hvac": ("hvac", 0.0, 1500.0, 0.0),
     "switch": ("switch", 0.0, 100.0, 0.0),
+    "whitegoods": ("whitegoods", 0.0, 2200.0, 0.0),
 }
 
 
