@@ -78,9 +78,9 @@ def _measure(problem: Problem) -> Measured:
 def instance(seed: int, names: tuple[str, ...], n: int = 96) -> Problem:
     """A day with hourly prices, the sun of that day, two cars with different needs; all from the seed."""
     r = random.Random(seed)
-    s = START_S
-    hours = [i / 4 % 24 for i in range(n)]
-    hourly = [0.28 + 0.08 * math.sin((k - 10) / 6 * math.pi) + r.gauss(0, 0.03) for k in range(n // 4 + 1)]
+    s, begin = START_S, r.choice([0, 6, 12, 15, 18])  # plans are made at any time of the day
+    hours = [(begin + i / 4) % 24 for i in range(n)]
+    hourly = [0.28 + 0.08 * math.sin((begin + k - 10) / 6 * math.pi) + r.gauss(0, 0.03) for k in range(n // 4 + 1)]
     load = tuple(300 + 200 * r.random() + (600 if 7 <= h < 9 or 17 <= h < 22 else 0) for h in hours)
     peak = r.uniform(2000, 8000)
     sun = [math.sin(max(0.0, min(math.pi, (h - 6) / 13 * math.pi))) for h in hours]
@@ -97,9 +97,15 @@ def instance(seed: int, names: tuple[str, ...], n: int = 96) -> Problem:
         Step(duration_s=1800, power_w=50),
     )
 
-    def window() -> dict[str, float]:
-        return {"earliest_s": s + r.randrange(20) * 900, "latest_end_s": s + r.randrange(50, 90) * 900}
+    def slot_at(hour: float) -> int:
+        """The first slot at which it is that hour, then or later the same day."""
+        return round((hour - begin) % 24 * 4)
 
+    earliest, latest = (s + r.randrange(20) * 900 for _ in range(2)), (s + r.randrange(50, 90) * 900 for _ in range(2))
+    # The first car goes to work; the second comes and goes.
+    leaves, comes = slot_at(r.uniform(6, 9)), slot_at(r.uniform(16, 19))
+    first = (comes, leaves if leaves > comes else leaves + 96) if comes < 72 or leaves < 24 else (0, leaves)
+    second = r.randrange(40)
     draws = {6.5, 7.0, 7.25, 12.0, 19.0, 20.0, 20.25}
     devices: tuple[Device, ...] = (
         Pv(name="pv.1", forecast_w=tuple(-peak * x * r.uniform(0.6, 1) for x in sun)),
@@ -115,17 +121,24 @@ def instance(seed: int, names: tuple[str, ...], n: int = 96) -> Problem:
         Job(
             name="washer.1",
             programmes=(Programme(name="eco", steps=eco), Programme(name="short", steps=short)),
-            **window(),
+            earliest_s=next(earliest),
+            latest_end_s=next(latest),
         ),
-        Job(name="dishwasher.1", programmes=(Programme(name="eco", steps=dishes),), phases=(2,), **window()),
+        Job(
+            name="dishwasher.1",
+            programmes=(Programme(name="eco", steps=dishes),),
+            earliest_s=next(earliest),
+            latest_end_s=next(latest),
+            phases=(2,),
+        ),
         Charge(
             name="evse.1",
             energy_wh=r.uniform(8000, 30_000),
             minimum_wh=36_000,
             target_wh=48_000,
             maximum_wh=60_000,
-            arrival_s=s + r.randrange(16) * 900,
-            departure_s=s + r.randrange(60, 90) * 900,
+            arrival_s=s + first[0] * 900,
+            departure_s=s + first[1] * 900,
             max_power_w=11_000,
             switch_eur=0.01,
         ),
@@ -135,8 +148,8 @@ def instance(seed: int, names: tuple[str, ...], n: int = 96) -> Problem:
             minimum_wh=18_000,
             target_wh=25_000,
             maximum_wh=32_000,
-            arrival_s=s + r.randrange(30) * 900,
-            departure_s=s + r.randrange(65, 90) * 900,
+            arrival_s=s + second * 900,
+            departure_s=s + (second + r.randrange(24, 56)) * 900,
             min_power_w=1380,
             max_power_w=3680,
             phases=(3,),
@@ -207,7 +220,7 @@ class Sheet:
 
     def solve(self, limit_s: float) -> bool:
         """Whether it was proven within 1 %."""
-        solver = highspy.Highs()
+        solver = highspy._core._Highs()
         for name, value in (("output_flag", False), ("threads", 1), ("mip_rel_gap", 0.01), ("time_limit", limit_s)):
             solver.setOptionValue(name, value)
         n = len(self.cost)

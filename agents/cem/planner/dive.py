@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from agents.cem.planner.jobs import JobPart
-from agents.cem.planner.model import Floats, Ints
+from agents.cem.planner.model import INF, Floats, Ints
 from agents.cem.planner.part import Part
 from agents.cem.planner.program import Program
 from agents.cem.planner.switch import Switch
@@ -31,7 +31,9 @@ class Relaxation:
         self.frozen = program.frozen
         self._solver: Any = self.frozen.solver(whole=False, presolve=False, options={"time_limit": max(1e-3, limit_s)})
 
-    def solve(self) -> Floats | None:
+    def solve(self, below: float = INF) -> Floats | None:
+        """None when there is no solution cheaper than ``below``, or no time left."""
+        self._solver.setOptionValue("objective_bound", below)
         self._solver.run()
         if self._solver.getModelStatus() != self._ok:
             return None

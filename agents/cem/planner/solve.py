@@ -7,9 +7,13 @@ from agents.cem.planner.check import check
 from agents.cem.planner.dive import Relaxation, dive
 from agents.cem.planner.model import INF, Floats, Found, SolverFailed
 from agents.cem.planner.plan import FoundBy, Plan
+from agents.cem.planner.polish import polish
 from agents.cem.planner.problem import Effort, Problem
 from agents.cem.planner.program import Program
 from agents.cem.planner.read import read
+
+POLISH_S, POLISH_SHARE = 0.4, 0.5
+"""At most so much processor time, and so much of the time limit, goes by before the proof is sought."""
 
 
 def solve(problem: Problem) -> Plan:
@@ -68,6 +72,16 @@ def search(program: Program, start: Floats | None, limit_s: float) -> Found:
         bound, dived = frozen.objective(relaxed), dive(program, lp, relaxed)
         candidates = [x for x in (dived, start) if x is not None and not frozen.fault(x)]
         best = min(candidates, key=frozen.objective, default=None)
+        if dived is not None and best is dived and not near(frozen.objective(best), bound, effort):
+            spent = time.thread_time()
+            polished = polish(
+                program,
+                lp,
+                best,
+                lambda: time.thread_time() - spent < POLISH_S and left() > (1 - POLISH_SHARE) * limit_s,
+                bound + allowed(frozen.objective(best), effort),
+            )
+            best = best if frozen.fault(polished) else polished
     if best is not None and near(frozen.objective(best), bound, effort):
         return Found(best, True, gap_of(frozen.objective(best), bound), time.monotonic() - began, bound)
     found = frozen.solve(
@@ -78,8 +92,12 @@ def search(program: Program, start: Floats | None, limit_s: float) -> Found:
     return Found(x, found.proven, gap, time.monotonic() - began, bound)
 
 
+def allowed(objective: float, effort: Effort) -> float:
+    return max(effort.gap_eur, effort.gap * abs(objective))
+
+
 def near(objective: float, bound: float, effort: Effort) -> bool:
-    return objective - bound <= max(effort.gap_eur, effort.gap * abs(objective))
+    return objective - bound <= allowed(objective, effort)
 
 
 def gap_of(objective: float, bound: float) -> float:
