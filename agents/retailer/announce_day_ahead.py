@@ -62,6 +62,7 @@ class AnnounceDayAhead:
     _bound: dict[tuple[str, date], float] = field(default_factory=dict)
     """Until when the prices of a day are binding, as they were announced last."""
     _guessed: set[tuple[str, date]] = field(default_factory=set)
+    _missed: set[tuple[str, date]] = field(default_factory=set)
     _listed: set[str] = field(default_factory=set)
 
     @started
@@ -99,7 +100,9 @@ class AnnounceDayAhead:
                 self._bound[key] = until
         elif late and key not in self._guessed:
             guess = await self.prices.guess(tariff, day)
-            log.error("tariff %s: the prices of %s are not there; expected ones are announced", tariff.name, day)
+            if key not in self._missed:
+                self._missed.add(key)
+                log.error("tariff %s: the prices of %s are not there; expected ones are announced", tariff.name, day)
             text = f"The prices of {day} are late: these are what is expected."
             if guess and await self._say(tariff, day, bind(guess, now, None)[0], now, text, "prices_late"):
                 self._guessed.add(key)

@@ -98,8 +98,11 @@ def _table(
         try:
             start = _moment(stamps[0], utc, before)
             end = _moment(stamps[1], utc, start + 1)
-            if stamps[1][7] is None:  # an hour that comes twice, or not at all, is as long as it looks at most
-                end = min(end, start + max(_naive(stamps[1]) - _naive(stamps[0]), 0.0))
+            if stamps[1][7] is None:
+                # Where an hour comes twice or not at all, a row is at most as long as it looks; 02:45 to 02:00 is the
+                # last quarter before the clock goes back.
+                looks = _naive(stamps[1]) - _naive(stamps[0])
+                end = min(end, start + looks) if looks > 0 else start + looks + 3600.0
         except ValueError as problem:
             raise PriceFileError(file, line, str(problem), "Correct the date.") from None
         before = end
