@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from agents.cem.know_flexibility import KnowFlexibility
+from agents.cem.pose_problem import next_local
+from agents.cem.preferences import Preferences
 from agents.cem.premises import Claim, Device, Premises
 from agents.cem.settings import CemSettings
 from agents.cem.third_parties import ThirdParties
@@ -15,6 +17,7 @@ from agents.cem.wishes import Wish, Wishes
 from agents.kit.skill import answers, every, skill
 from bus import tracing
 from bus.clock import Clock
+from bus.envelope import instant
 from bus.talk import Talk
 from contracts.flexibility import OfferFlexibility, StorageFlexibility, ThermalFlexibility
 from contracts.profiles import PlannedPower
@@ -44,18 +47,24 @@ def energy_until(slots: Sequence[PlannedPower], now: float, until: float, free_w
     return total / 3600.0
 
 
-def suffers(offer: OfferFlexibility | None, slots: Sequence[PlannedPower], now: float) -> Reason | None:
-    """Why following the advice would hurt the household, None if it would not."""
+def suffers(
+    offer: OfferFlexibility | None,
+    slots: Sequence[PlannedPower],
+    now: float,
+    needed: tuple[float, float] | None = None,
+) -> Reason | None:
+    """Why following the advice would hurt the household, None if it would not.
+
+    ``needed``: (instant, level in percent) that the user wants of what it stores, besides the offer's own targets.
+    """
     what = None if offer is None else offer.flexibility
     if isinstance(what, StorageFlexibility):
-        for target in what.targets:
-            at = target.at.timestamp()
-            missing = max(0.0, (target.lower_percent - what.level_percent) / 100) * what.capacity_wh
+        targets = [(target.at.timestamp(), target.lower_percent) for target in what.targets]
+        for at, percent in targets if needed is None else [*targets, needed]:
+            missing = max(0.0, (percent - what.level_percent) / 100) * what.capacity_wh
             reached = energy_until(slots, now, at, what.fill_upper_w)
             if reached + 1.0 < missing:
-                text = (
-                    f"It needs {missing / 1000:.1f} kWh by {target.at:%H:%M} UTC; the advice lets {reached / 1000:.1f}."
-                )
+                text = f"It needs {missing / 1000:.1f} kWh by {instant(at):%H:%M} UTC, but gets {reached / 1000:.1f}."
                 inputs = {"needed_wh": missing, "advised_wh": reached}
                 return Reason(code="need", text=text, binding="users_need", inputs=inputs)
     if isinstance(what, ThermalFlexibility):
@@ -84,6 +93,7 @@ class WeighAdvice:
     wishes: Wishes
     parties: ThirdParties
     flexibility: KnowFlexibility
+    preferences: Preferences
     on_change: list[Callable[[], None]] = field(default_factory=list)
     _followed: dict[str, tuple[Recommend, str, str | None]] = field(default_factory=dict)
 
@@ -124,7 +134,13 @@ class WeighAdvice:
         return self._suffers(device, advice)
 
     def _suffers(self, device: Device, advice: Recommend) -> Reason | None:
-        return suffers(self.flexibility.offers.get(device.address), advice.slots, self.clock.now())
+        now, wanted = self.clock.now(), self.preferences.of(device.name, device.announce.device_class)
+        needed = None
+        if wanted.ready_by is not None:
+            full = 100.0 if wanted.charge_upper_percent is None else wanted.charge_upper_percent
+            level = full if wanted.charge_lower_percent is None else wanted.charge_lower_percent
+            needed = (next_local(wanted.ready_by, now, self.settings.time_zone), level)
+        return suffers(self.flexibility.offers.get(device.address), advice.slots, now, needed)
 
     @every("reading_every_s")
     def impose(self) -> None:

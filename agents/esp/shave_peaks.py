@@ -54,14 +54,21 @@ class Day:
     last: float = 0.0
 
     def feed(self, at: float, power_w: float, contracted_w: float) -> None:
-        slot = at // SLOT_S * SLOT_S
-        if slot != self.slot:
+        """``power_w`` since the last time."""
+        self.last = self.last or at
+        while at // SLOT_S * SLOT_S > self.slot:
+            end = self.slot + SLOT_S
+            if self.slot and self.last < end:
+                self._count(end - self.last, power_w)
+                self.last = end
             self.close(contracted_w)
-            self.slot, self.slot_wh, self.last = slot, 0.0, max(slot, self.last)
-        energy = max(0.0, at - self.last) / 3600 * power_w if self.last else 0.0
-        self.slot_wh += energy
-        self.energy_wh += max(0.0, energy)
+            self.slot, self.slot_wh = self.last // SLOT_S * SLOT_S, 0.0
+        self._count(at - self.last, power_w)
         self.last = at
+
+    def _count(self, seconds: float, power_w: float) -> None:
+        self.slot_wh += seconds / 3600 * power_w
+        self.energy_wh += seconds / 3600 * max(0.0, power_w)
 
     def close(self, contracted_w: float) -> None:
         mean = self.slot_wh * 3600 / SLOT_S
