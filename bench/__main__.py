@@ -29,6 +29,7 @@ LONGEST_WALL_S = {
     "start": (40.0, 25.0),
     "planner": (120.0, 60.0),
     "street": (100.0, 50.0),
+    "year": (5400.0, 400.0),
 }
 """What each may take, whole and quick; one that takes longer has failed, and the others go on."""
 NAMES = tuple(LONGEST_WALL_S)
