@@ -13,19 +13,23 @@ from agents.app.ask_home import AskHome
 from agents.app.settings import AppSettings
 from agents.kit.agent import Peers
 from agents.kit.deals import Deals
+from agents.kit.presence import HELLO_EVERY_S, SOFTWARE
 from agents.kit.run import wire
 from agents.kit.skill import RESTORES, marks_of
 from bus import tracing
 from bus.address import Address
-from bus.bus import Bus
+from bus.bus import Bus, Heard
 from bus.clock import Clock, SharedClock
 from bus.store import State
 from contracts.customer import PlanShown
 from contracts.roles import APP, CEM
+from contracts.system import Hello
 from contracts.tariff import PriceInfo
 from deploy.doors import Doors
 from deploy.processes import Files, Plan
 from deploy.topology import Topology
+
+TOLD_WALL_S = 3.0
 
 
 class CannotSpeak(Exception):
@@ -40,6 +44,8 @@ class Voice:
     clock: Clock
     home: AskHome
     proposals: AnswerProposal
+    heard: list[PriceInfo]
+    news: anyio.Event
 
     async def plan(self) -> PlanShown | None:
         """The plan in force; None while there is none."""
@@ -50,12 +56,10 @@ class Voice:
         return None
 
     async def prices(self) -> PriceInfo | None:
-        """The prices in force; None while none are known."""
-        for manager in self.home.managers:
-            found = await self.bus.last(PriceInfo, manager, home=True)
-            if isinstance(found, PriceInfo):
-                return found
-        return None
+        """The prices in force; None when none were told."""
+        with anyio.move_on_after(TOLD_WALL_S):
+            await self.news.wait()
+        return self.heard[-1] if self.heard else None
 
 
 @asynccontextmanager
@@ -89,6 +93,13 @@ async def attached(bus: Bus, peers: Peers, settings: AppSettings | None = None) 
     speaking = [made[kind] for kind in (Deals, AskHome, AnswerProposal)]
     bound = [(getattr(one, name), mark) for one in speaking for name, mark in marks_of(type(one))]
     wire(bus, bound)
+    heard, news = list[PriceInfo](), anyio.Event()
+
+    def hear(info: PriceInfo, _where: Heard) -> None:
+        heard.append(info)
+        news.set()
+
+    bus.on(PriceInfo, hear)
     await bus.open()
     try:
         for method, mark in bound:
@@ -96,7 +107,8 @@ async def attached(bus: Bus, peers: Peers, settings: AppSettings | None = None) 
                 await method()
         async with anyio.create_task_group() as group:
             await bus.run(group)
-            yield Voice(bus, bus.clock, made[AskHome], made[AnswerProposal])
+            bus.say(Hello(role=APP.name, software=SOFTWARE, every_s=HELLO_EVERY_S), home=True)
+            yield Voice(bus, bus.clock, made[AskHome], made[AnswerProposal], heard, news)
             group.cancel_scope.cancel()
     finally:
         await bus.close()

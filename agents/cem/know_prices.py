@@ -29,6 +29,7 @@ from contracts.emergency import DisplayNotice
 from contracts.profiles import SLOT_S, PriceSlot
 from contracts.reasons import Reason
 from contracts.roles import APP, DEVICES, METER
+from contracts.system import Hello
 from contracts.tariff import ActiveTariff, AnnounceTariff, PriceInfo, TariffRefused, TariffTaken, tariff_notice
 
 SHOWN_S = 48 * 3600.0
@@ -213,7 +214,7 @@ class KnowPrices:
         self.tell()
 
     @every("prices_every_s")
-    def tell(self) -> None:
+    def tell(self, only: Address | None = None) -> None:
         """To the site's apps and to the devices that they matter to; to nobody else."""
         now = self.time.now()
         first = now - now % SLOT_S
@@ -230,8 +231,13 @@ class KnowPrices:
             feed_in=tuple(merged([s for s in sold if s])),
             issuers=tuple(sorted({issuer for issuer, _ in self.stack.layers})),
         )
-        for receiver in self._to_tell():
+        for receiver in self._to_tell() if only is None else [only]:
             self.bus.tell(receiver, info)
+
+    @hears(Hello, of=(APP,), where="home")
+    def greet(self, _hello: Hello, heard: Heard) -> None:
+        """An app has come: it need not wait for the next turn."""
+        self.tell(only=heard.sender)
 
     def _to_tell(self) -> list[Address]:
         apps = [peer for peer in self.peers.of(APP) if peer.site == self.address.site]

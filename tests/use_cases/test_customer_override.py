@@ -119,3 +119,45 @@ async def test_the_hand_holds_over_a_restart_of_the_energy_manager() -> None:
             car.order = None
             await h.run.start(CEM)
             await h.until(lambda: car.power_w == 0)
+
+
+async def test_only_the_buildings_orchestrator_is_told_the_status_and_the_rating() -> None:
+    async with home("heatpump.1", "app.phone", "grid.building.main", plan=False) as h:
+        await h.run.start("grid.building.main", {"subscribed_w": 20_000.0})
+        await h.device("heatpump.1", 5000.0)
+        await h.lift()
+        await h.metered()
+        async with phone(h.run) as ada:
+            await taken(ada, None, "business_as_usual")
+            told = await h.beyond.until(lambda w: w.of("report_change"))
+            (subject, envelope), *more = told
+            assert subject.startswith("to.grid.building.main.h07.cem.main."), subject
+            said = {name: value for name, value in envelope["body"].items() if value is not None}
+            assert said == {
+                "kind": "business_as_usual",
+                "device_class": "heatpump",
+                "power_w": 6000.0,
+                "rating_w": 6000.0,
+            }
+            assert more == []
+            await taken(ada, None, "release")
+            await h.beyond.until(lambda w: [e for _, e in w.of("report_change") if e["body"]["kind"] == "back_to_plan"])
+            usual = [subject for subject, payload in h.beyond.all if b"business_as_usual" in payload]
+            elsewhere = [subject for subject in usual if not subject.startswith("to.grid.building")]
+                s for s, p in h.beyond.all if b"business_as_usual" in p and not s.startswith("to.grid.building")
+            ]
+            assert elsewhere == []
+
+
+async def test_a_directive_that_would_overload_the_building_is_taken_back_and_the_user_is_told() -> None:
+    async with home("evse.1", "app.phone", "grid.building.main", plan=False) as h:
+        await h.run.start("grid.building.main", {"subscribed_w": 5000.0})
+        car = await h.device("evse.1", 11_040.0)
+        await h.lift()
+        await h.metered()
+        async with phone(h.run) as ada:
+            await taken(ada, "evse.1", "off")
+            await h.until(lambda: car.power_w == 0)
+            await say(ada, "evse.1", "power", power_w=11_000.0)
+            await h.beyond.until(lambda w: w.of("return_excess"))
+            await h.until(lambda: [n for n in h.said("display_notice") if "would overload" in n["text"]])

@@ -221,3 +221,20 @@ async def test_a_third_party_switches_only_what_the_household_has_agreed_to() ->
             assert (await ada.home.prefer(SetPreferences(user="ada", flexibility=True))).saved
             assert isinstance(await ask(), RulesTaken)
             await h.until(lambda: light.power_w == 100)
+
+
+@pytest.mark.anyio
+async def test_a_cars_rule_starts_it_only_when_the_building_has_authorised_it() -> None:
+    for subscribed_w, starts in ((50_000.0, True), (2000.0, False)):
+        async with home("evse.1", "app.phone", "grid.building.main", **FREE) as h:
+            await h.run.start("grid.building.main", {"subscribed_w": subscribed_w})
+            car = await h.device("evse.1", 0.0)
+            await h.metered()
+            begun = h.run.clock.now() - START.timestamp()
+            await rules(h, rule("car", "evse.1", "on", at=local(begun + 20)))
+            if starts:
+                await h.until(lambda car=car: [o for o in car.orders if o.reason.code == "rule"])
+                assert h.sent("change_fine")
+            else:
+                await h.until(lambda h=h: [n for n in h.said("display_notice") if "is not started" in n["text"]])
+                assert [o for o in car.orders if o.reason.code == "rule"] == []
