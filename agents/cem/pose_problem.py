@@ -44,6 +44,8 @@ Band = tuple[float, float, float]
 """Expected, lower, upper."""
 FROST_C = 8.0
 """What a home keeps while everybody is away."""
+FREE_W = 1e6
+"""A bound that binds no home, in slots beside those that are bounded."""
 KEPT_SHARE = 0.9
 """Tomorrow is less sure than today."""
 SEASON_SHIFT_K = {"winter": 1.0, "autumn": 0.5, "spring": 0.0, "summer": -1.0}
@@ -149,9 +151,9 @@ def _connection(around: Surroundings, span: Horizon, settings: CemSettings) -> C
         load_w=tuple(expected for expected, _, _ in around.load),
         load_high_w=tuple(high for _, _, high in around.load),
         high_share=settings.plan_caution_share,
-        upper_w=tuple(around.upper_w) if bounded_up else (),
+        upper_w=tuple(min(w, FREE_W) for w in around.upper_w) if bounded_up else (),
         upper_why=around.upper_why,
-        lower_w=tuple(around.lower_w) if bounded_down else (),
+        lower_w=tuple(max(w, -FREE_W) for w in around.lower_w) if bounded_down else (),
         lower_why=around.lower_why,
         fuse_w=settings.fuse_a * settings.fuse_share * 230.0 if settings.fuse_a else None,
         contracted_w=contracted,

@@ -11,6 +11,7 @@ from agents.cem.limit_state import Slot as LimitSlot
 from agents.cem.look_ahead import bounds_ahead
 from agents.cem.planner.plan import Course
 from agents.cem.planner.problem import Battery, Charge, Fixed, Generator, Job, Problem, Pv, Thermal
+from agents.cem.planner.solve import solve
 from agents.cem.pose_problem import Known, Surroundings, horizon, next_local, pose
 from agents.cem.premises import Claim
 from agents.cem.settings import CemSettings
@@ -204,6 +205,13 @@ def test_missing_prices_are_the_fallback_and_contract_and_fuse_are_bounds() -> N
     assert problem.prices.sell_eur_per_kwh[0] == 0.0
     assert problem.connection.contracted_w[0] == 14_000.0
     assert problem.connection.fuse_w == pytest.approx(63.0 * 0.95 * 230.0)
+
+
+def test_slots_that_are_free_beside_bounded_ones_can_be_planned() -> None:
+    problem = posed(known("evse", CAR), upper_w=[5000.0] * 4 + [inf] * (N - 4), lower_w=[-inf] * (N - 1) + [-2000.0])
+    plan = solve(problem)
+    assert max(plan.power_w[:4]) <= 5000.5
+    assert plan.power_w[-1] >= -2000.5
 
 
 def test_local_time_knows_the_clock_change() -> None:

@@ -1,0 +1,92 @@
+"""The plan among everything else that a home has to do: it yields, it waits to be asked, and it may fail."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from agents.cem.agent import AGENT
+from agents.cem.plan_home import PlanHome
+from agents.cem.planner.problem import Problem
+from bus.address import Address
+from bus.bus import Bus
+from contracts.customer import (
+    DevicePreferences,
+    PreferencesRefused,
+    PreferencesTaken,
+    SetPreferences,
+    preferences,
+)
+from contracts.kit import Lapsed
+from tests.support.grid import START
+from tests.support.open_home import CAR, CEM, DSO, STORE, OpenHome, open_home
+from tests.support.plan_home import PLANS, RETAILER, announce, plans
+
+pytestmark = pytest.mark.anyio
+APP = "h07.app.display"
+HALF_FULL = msgspec.structs.replace(STORE, soc_percent=50.0)
+
+
+async def cheap_now(home: OpenHome) -> None:
+    retailer = await home.run.bus(RETAILER)
+    later = START + timedelta(minutes=40)
+    await announce(retailer, [(START, 0.05), (later, 0.60)], START + timedelta(hours=26))
+
+
+async def want(app: Bus, **what: object) -> None:
+    async with app.talk(preferences, Address.parse(CEM)) as talk:
+        await talk.say(msgspec.convert({"user": "anna", **what}, SetPreferences))
+        assert isinstance(await talk.hear(PreferencesTaken, PreferencesRefused, Lapsed), PreferencesTaken)
+
+
+@dataclass
+class Faulty(PlanHome):
+    """A planner with a fault of its own."""
+
+    def pose(self) -> Problem:
+        return 1 / 0  # type: ignore[return-value]
+
+
+async def test_a_fault_of_planning_leaves_the_limits_kept() -> None:
+    skills = tuple(Faulty if skill is PlanHome else skill for skill in AGENT.skills)
+    async with open_home(CAR, others=(DSO,), cem=PLANS, agents={"cem": replace(AGENT, skills=skills)}) as home:
+        home.world.happens("plug_in", "evse1", energy_wh=40_000.0)
+        await home.metered(above_w=10_000.0)
+        dso = await home.run.bus(DSO)
+        await home.limit(dso, 6_000.0)
+        await home.metered(below_w=6_000.0)
+        assert plans(home) == []
+
+
+async def test_a_grid_limit_goes_before_the_plan_and_is_planned_with() -> None:
+    async with open_home(HALF_FULL, others=(RETAILER, DSO), cem=PLANS) as home:
+        await cheap_now(home)
+        await home.metered(above_w=5_500.0)
+        dso = await home.run.bus(DSO)
+        await home.limit(dso, 4_800.0)
+        await home.metered(below_w=4_800.0, above_w=2_000.0)
+        bounded = await home.until(lambda: [p for p in plans(home) if p["gcp"][0]["power_w"] <= 4_800.5])
+        assert any(item["power"][0]["power_w"] > 2_000.0 for item in bounded[-1]["items"])
+
+
+async def test_without_consent_a_device_is_not_planned_and_told_nothing_of_a_plan() -> None:
+    async with open_home(HALF_FULL, others=(RETAILER, APP), cem=PLANS) as home:
+        app = await home.run.bus(APP)
+        await want(app, devices={"battery": DevicePreferences(controlled=False)})
+        before = len(plans(home))
+        await cheap_now(home)
+        await home.until(lambda: plans(home)[before + 1 :])
+        assert all(item["device"] != "battery.1" for plan in plans(home)[before + 1 :] for item in plan["items"])
+        assert all((order["setpoint_w"] or 0.0) < 3_000.0 for order in home.told("battery.1"))
+
+
+async def test_a_stopped_service_plans_nothing_until_it_is_on_again() -> None:
+    async with open_home(HALF_FULL, others=(RETAILER, APP), cem=PLANS) as home:
+        app = await home.run.bus(APP)
+        await cheap_now(home)
+        await home.metered(above_w=5_500.0)
+        await want(app, service=False)
+        await home.metered(below_w=3_000.0)
+        await want(app, service=True)
+        await home.metered(above_w=5_500.0)
