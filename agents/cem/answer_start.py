@@ -147,7 +147,7 @@ class AnswerStart:
         device, wish = self.premises.by_name(name), self.wishes.of(name)
         if device is None or wish is None or device.announce.device_class != "switch" or device.on:
             return
-        if not wish.off and (wish.setpoint_w or 0.0) > 0:
+        if not wish.off and max(wish.setpoint_w or 0.0, wish.lower_w or 0.0) > 0:
             self.check(device)
 
     # ------------------------------------------------------------ telling
