@@ -118,6 +118,12 @@ class Scene:
         assert self.stage.ended[victim] == -9, f"{self.name}: {self.stage.log()}"
         await self.stage.start(parts[victim])
 
+    async def die_again(self) -> None:
+        """Both, when all is settled: what they know then, they know from what they kept."""
+        for who in (self.opener, self.answerer):
+            await self.stage.kill(who)
+            await self.stage.start(Part(who=who, table=self.table.name, word=self.word.__name__))
+
     async def agree(self) -> bool:
         """Wait until nobody waits; whether there is a deal, and both know it."""
         closer, other = self.opener, self.answerer
@@ -159,6 +165,11 @@ async def test_both_sides_agree_whoever_dies_at_whatever_moment(
         theatre.clock.set_speed(HURRY)
         async with asyncio.timeout(WITHIN_WALL_S):
             agreed = await asyncio.gather(*(scene.agree() for scene in scenes))
+        again = [scene for scene in scenes if scene.moment in ("flying", "honoured")]
+        async with asyncio.timeout(WITHIN_WALL_S):
+            await asyncio.gather(*(scene.die_again() for scene in again))
+            remembered = await asyncio.gather(*(scene.agree() for scene in again))
+        assert remembered == [agreed[scenes.index(scene)] for scene in again], "and so it stays"
     finally:
         await theatre.stage.clear()
     outcome = dict(zip([scene.name for scene in scenes], agreed, strict=True))

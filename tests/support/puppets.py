@@ -378,6 +378,11 @@ class Stage:
         await self.until(lambda: who in self.shown)
         return self.shown[who]
 
+    async def kill(self, who: Address) -> None:
+        """kill -9; returns when it is gone."""
+        os.kill(self._pids[who], signal.SIGKILL)
+        await self.until(lambda: who in self.ended)
+
     async def clear(self) -> None:
         """End all puppets: the next table is played by others of their names."""
         mine = {who: pid for who, pid in self._pids.items() if who.role != "ops"}
