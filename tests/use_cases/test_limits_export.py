@@ -13,6 +13,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.use_case("limits.export")]
 RETAILER = "grid.retailer.main"
 LOAD = DeviceSpec(name="switch1", kind="switch", product="waveshare_relay_switch", unit=60, rating_w=2_000, phases=1)
 CHP = DeviceSpec(name="fuelcell1", kind="fuelcell", product="kwenergie_smartblock", unit=53, rating_w=4_000)
+RUNS = {"fuelcell.1": {"start_above_eur_per_kwh": 0.1, "step_w": 4_000.0}}
+"""The generator runs, since energy is dearer than that."""
 
 
 async def asked(h: OpenHome, **figures: Any) -> dict[str, Any]:
@@ -59,11 +61,28 @@ async def test_with_a_full_tank_loads_are_switched_on_too() -> None:
         assert load.power_w > 1_500.0
 
 
+async def test_a_fuel_cells_power_is_used_by_loads_too() -> None:
+    settings = {"export_loads": ["switch.1"], "preferences": RUNS}
+    async with open_home(CHP, LOAD, others=(RETAILER,), cem=settings) as h:
+        load = h.world.world.sites[0].device("switch1")
+        load.orders.take("enabled", False, h.run.clock.now())
+        h.world.world.units["h07.switch1"].put({"enabled": False})
+        await h.until(lambda: h.world.world.sites[0].device("fuelcell1").power_w < -2_000.0, 40.0)
+        before = -(await h.metered(below_w=-1_500.0))[-1]
+        agreed = await asked(h, less_by_w=1_000.0)
+        assert agreed["means"] == ["switch.1"]
+        await h.metered(above_w=-before + 900.0)
+        assert load.power_w > 1_500.0
+
+
 async def test_generators_are_switched_off_where_that_comes_first() -> None:
-    settings = {"export_means": ["switch_off"]}
+    settings = {"export_means": ["switch_off"], "preferences": RUNS}
     async with open_home(SUN, CHP, others=(RETAILER,), cem=settings) as h:
-        await h.metered(below_w=-3_000.0)
+        here = h.world.world.sites[0]
+        await h.until(lambda: here.device("fuelcell1").power_w < -2_000.0, 40.0)
+        await h.metered(below_w=-4_000.0)
         agreed = await asked(h)
-        assert "pv.1" in agreed["means"]
+        assert agreed["means"] == ["fuelcell.1", "pv.1"], "fuel first, sunshine last"
         await h.metered(above_w=-100.0)
-        assert h.world.world.sites[0].device("pv1").power_w > -100.0
+        assert here.device("pv1").power_w > -100.0
+        assert here.device("fuelcell1").power_w > -100.0
