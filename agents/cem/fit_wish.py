@@ -9,11 +9,16 @@ from agents.cem.allocate import Envelope, Unit
 from agents.cem.wishes import Wish
 from contracts.device import Announce
 
+HAND_RANK = -1
+"""What the user holds by hand is served before everything else."""
+
 
 def fit_unit(unit: Unit, wish: Wish) -> Unit:
     """The unit as it will be: it wants no more and no less than the wish says, within what it can do now."""
     if not unit.fresh or unit.kind == "pv":
         return unit
+    if wish.source == "hand":
+        unit = replace(unit, rank=HAND_RANK)
     if wish.off:
         return replace(unit, wants_w=0.0)
     wants = unit.wants_w if wish.setpoint_w is None else wish.setpoint_w

@@ -1,18 +1,21 @@
 """What third parties may want of a home: checks, bounds, promises, advice, balances. No bus."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf, nan
 from typing import Any
 
 import pytest
 
-from agents.cem.allocate import Unit
+from agents.cem.allocate import Base, Bounds, Unit, allocate
 from agents.cem.export_less import able_to_absorb, absorb, switch_off, target_w
+from agents.cem.fit_wish import fit_unit
 from agents.cem.keep_balance import Slot, at_once, costs
 from agents.cem.keep_envelope import bounds_of, check, slot_at
 from agents.cem.obey_order import check as check_order
 from agents.cem.tell_forecast import planned_w, summed
 from agents.cem.weigh_advice import energy_until, suffers
+from agents.cem.wishes import Wish
 from contracts.flexibility import OfferFlexibility, StorageFlexibility, StorageTarget, ThermalFlexibility
 from contracts.profiles import PlannedPower
 from contracts.reasons import Reason
@@ -112,6 +115,15 @@ def test_only_what_can_use_a_surplus_absorbs_and_no_more_than_is_needed() -> Non
     assert absorb(4_000.0, 2_000.0, able).means == ("battery.1",)
     assert absorb(4_000.0, 0.0, able).means == ("battery.1", "heatpump.1")
     assert absorb(9_000.0, 0.0, able).export_w == 3_500.0, "what is reached, not what is wished"
+
+
+def test_what_the_hand_holds_is_served_before_the_others() -> None:
+    hand = Wish(source="hand", reason=WHY, setpoint_w=4_000.0)
+    car = fit_unit(unit("evse.1", "evse", 0.0, 11_000.0, rank=2), hand)
+    heat = replace(unit("heatpump.1", "heatpump", 3_000.0, 3_000.0, rank=1), wants_w=3_000.0)
+    given = allocate(Bounds(upper_w=5_000.0), Base(0.0, 0.0, (0.0, 0.0, 0.0)), [heat, car])
+    assert given["evse.1"].upper_w == pytest.approx(4_000.0)
+    assert given["heatpump.1"].upper_w == pytest.approx(1_000.0)
 
 
 def test_generators_go_off_one_after_the_other_until_it_is_enough() -> None:

@@ -128,6 +128,8 @@ async def test_the_hand_goes_before_the_limit_it_before_the_order_and_it_before_
         refused = await order(aggregator, h, lower_w=8_000.0)
         assert isinstance(refused, OrderRefused)
         assert refused.reason.code == "users_hand"
+        await by_hand(app, "on")
+        await h.metered(above_w=10_000.0)  # also where it wants more than the momentary limit
 
 
 async def test_under_a_contract_the_hand_may_be_set_behind_the_order_until_flexibility_is_cancelled() -> None:
@@ -155,7 +157,7 @@ async def test_without_a_contract_nobody_orders_and_an_order_survives_the_energy
         refused = await order(esp, h, upper_w=0.0)
         assert isinstance(refused, OrderRefused)
         assert refused.reason.code == "no_contract"
-        assert isinstance(await order(aggregator, h, upper_w=5_000.0, for_s=600.0), OrderAccepted)
+        assert isinstance(await order(aggregator, h, upper_w=5_000.0, for_s=300.0), OrderAccepted)
         await h.metered(below_w=6_500.0)
         await h.run.stop(CEM)
         before = len(h.told("evse.1"))
