@@ -13,6 +13,7 @@ import typer
 from contracts.customer import (
     Because,
     ChangePlan,
+    ComfortFeedback,
     ConfirmPlan,
     ControlTaken,
     DevicePreferences,
@@ -332,6 +333,26 @@ def ask(site: Site, text: Annotated[str, typer.Argument(help="The question. Only
         if answer is None:
             raise _Refused("the provider has not answered yet")
         return [answer.text]
+
+    _speak(site, told)
+
+
+@app.command()
+def comfort(
+    site: Site,
+    feeling: Annotated[
+        Literal["too_cold", "good", "too_warm", "car_not_ready", "other"], typer.Argument(help="How it feels.")
+    ],
+    text: Annotated[str, typer.Option(help="What else there is to say.")] = "",
+) -> None:
+    """Tell the service provider how it feels; saying so is the consent to tell that, and nothing else.
+
+    Example: gridparley app comfort h07 too_cold
+    """
+
+    async def told(home: Voice) -> list[str]:
+        await home.home.feel(ComfortFeedback(comfort=feeling, text=text))
+        return ["told"]
 
     _speak(site, told)
 

@@ -387,5 +387,9 @@ def _ends(shown: PlanShown) -> float:
 
 
 def _does(shown: PlanShown) -> bool:
-    """A plan that leaves everything as it is needs no leave."""
-    return any(item.start is not None or any(abs(slot.power_w) > 0 for slot in item.power) for item in shown.items)
+    """Generation that nobody cuts, and a plan that leaves everything as it is, need no leave."""
+    return any(
+        item.start is not None
+        or any(slot.power_w > 0 or (slot.power_w < 0 and not item.device.startswith("pv")) for slot in item.power)
+        for item in shown.items
+    )
