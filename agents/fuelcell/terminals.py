@@ -45,7 +45,7 @@ class FuelCellSettings(HardwareSettings, frozen=True, kw_only=True, forbid_unkno
     least_share: float = 0.5
     hottest_c: float = 72.0
     renew_every_s: float = 10.0
-    fuel_cost_eur_per_kwh: float = 0.0
+    fuel_cost_eur_per_kwh: float = 0.25
 
 
 class FuelCellTerminals(Terminals):
