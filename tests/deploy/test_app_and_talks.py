@@ -1,14 +1,21 @@
 """`gridparley app` and `gridparley talks` on a real run: a person speaks to a home, and it can be looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
 
+from deploy import app_cli, talks_cli
 from deploy.talks import recorded, talks
 from tests.deploy import test_supervisor
 from tests.deploy.test_supervisor import Run, eventually
 
+APP = typer.Typer()
+APP.add_typer(app_cli.app, name="app")
+APP.command("talks")(talks_cli.command)
 PHONE = '  { role = "app", name = "phone", attach = true },\n  { role = "ops", name = "recorder" },\n'
 RULES = """
 [[rule]]
@@ -33,7 +40,14 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     run.process.communicate()
 
 
-def test_a_person_is_answered_in_plain_words(street: Run) -> None:
+@pytest.fixture
+def tell(street: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Result]:
+    """The commands as they are, in this process: starting a new one for each would be most of the time."""
+    monkeypatch.chdir(street.here)
+    return lambda command: CliRunner().invoke(APP, command.split())
+
+
+def test_a_person_is_answered_in_plain_words(street: Run, tell: Callable[[str], Result]) -> None:
     eventually(lambda: "pv.1" in street.tell("app", "why", "h07", "pv.1").stdout)
     for command, code, said in (
         ("why h07 pv.1", 0, "because: "),
@@ -54,29 +68,29 @@ def test_a_person_is_answered_in_plain_words(street: Run) -> None:
         ("stop h07", 0, "the service is stopped"),
         ("resume h07", 0, "as the plan finds best"),
     ):
-        done = street.tell("app", *command.split())
-        assert (done.returncode, said in done.stdout + done.stderr) == (code, True), (command, done)
+        done = tell(f"app {command}")
+        assert (done.exit_code, said in done.output) == (code, True), (command, done.output)
 
 
-def test_talks_are_listed_and_shown_while_it_runs_the_homes_own_too(street: Run) -> None:
-    listed = street.tell("talks", "--site", "h07", "--table", "take_control", "--last", "2")
-    assert listed.returncode == 0, listed
-    rows = listed.stdout.splitlines()
+def test_talks_are_listed_and_shown_while_it_runs_the_homes_own_too(tell: Callable[[str], Result]) -> None:
+    listed = tell("talks --site h07 --table take_control --last 2")
+    assert listed.exit_code == 0, listed
+    rows = listed.output.splitlines()
     assert rows[-1].startswith("2 of ")
     assert all("h07.app.phone -> h07.cem.main" in row and " deal " in row for row in rows[:-1])
     id = rows[0].split()[0]
-    shown = street.tell("talks", id).stdout
+    shown = tell(f"talks {id}").output
     assert "->  h07.app.phone: TakeControl" in shown
     assert "because pv.1 does as user wants: off." in shown
     assert "there is a deal: control_taken is stored" in shown
-    assert "limit_write" in street.tell("talks", "--site", "grid").stdout
+    assert "limit_write" in tell("talks --site grid").output
     for command, code, said in (
         ("talks nothing-like-it", 1, "no talk 'nothing-like-it' was recorded"),
         ("talks --site h99", 2, "there is no site 'h99'"),
         ("talks --table chat", 2, "there is no table 'chat'"),
     ):
-        done = street.tell(*command.split())
-        assert (done.returncode, said in done.stdout + done.stderr) == (code, True), (command, done)
+        done = tell(command)
+        assert (done.exit_code, said in done.output) == (code, True), (command, done.output)
 
 
 def test_what_was_recorded_outlives_the_run_and_never_passed_the_hub(street: Run) -> None:
