@@ -25,6 +25,7 @@ from bus.envelope import instant
 from contracts.device import SetPower, power_control
 from contracts.flexibility import CounterInstruction, Flexibility, Instruct
 from contracts.kit import Lapsed
+from contracts.own_plans import incentive
 from contracts.profiles import PriceSlot
 from contracts.reasons import Reason
 from contracts.roles import CEM
@@ -38,7 +39,7 @@ HOME = "h07.cem.main"
 PLANNED = Reason(code="plan", text="the plan of the test")
 
 
-@skill(opens=(power_control,))
+@skill(opens=(power_control, incentive))
 @dataclass
 class Lead:
     """The test's hold on the CEM."""
