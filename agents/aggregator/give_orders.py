@@ -10,7 +10,7 @@ from agents.kit.agent import Peers
 from agents.kit.order_flexibility import OrderFlexibly
 from agents.kit.skill import skill, started
 from bus.address import Address
-from bus.clock import Clock
+from bus.clock import Clock, patience
 from contracts.reasons import Reason
 from contracts.roles import CEM
 from contracts.site_power import OrderFlexibility
@@ -62,6 +62,8 @@ class GiveOrders:
             until=plan.until,
             reason=Reason(code="flexibility", text=plan.text),
         )
+        if word in self.orders.offered(cem):  # its answer may be on its way, or came while we were away
+            await self.clock.sleep(patience(self.clock, self.settings.retry_s))
         if word in self.orders.ordered(cem):
             return None
         return await self.orders.order(cem, word)

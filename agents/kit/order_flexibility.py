@@ -42,6 +42,10 @@ class OrderFlexibly:
         standing = self.deals.standing(flexibility_order)
         return [deal.read(OrderFlexibility) for deal in standing if deal.peer == cem]
 
+    def offered(self, cem: Address) -> list[OrderFlexibility]:
+        """What this home may still accept: the answer to an order of ours, maybe of a former life, is not here yet."""
+        return [deal.read(OrderFlexibility) for deal in self.deals.offered(flexibility_order) if deal.peer == cem]
+
     @settles(flexibility_order)
     async def on_accepted(self, word: OrderAccepted, heard: Heard) -> None:
         await self.deals.honour(word, heard)
