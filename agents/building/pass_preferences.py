@@ -6,15 +6,19 @@ import anyio
 
 from agents.building.settings import BuildingSettings
 from agents.building.watch_sites import WatchSites
-from agents.kit.skill import answers, skill
+from agents.kit.deals import Deals, TooManyDeals
+from agents.kit.skill import answers, settles, skill
 from bus.address import Address
-from bus.bus import Bus
+from bus.bus import Bus, Heard
 from bus.clock import Clock, patience
 from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.customer import PreferencesRefused, PreferencesTaken, SetPreferences, preferences
 from contracts.kit import Lapsed
 from contracts.reasons import Reason
+
+KEPT_S = 3600.0
+"""So long a late acknowledgement is still known as one."""
 
 
 @skill(opens=(preferences,), use_cases=("customer.preferences",))
@@ -26,6 +30,7 @@ class PassPreferences:
     clock: Clock
     settings: BuildingSettings
     sites: WatchSites
+    deals: Deals
 
     @answers(preferences)
     async def on_preferences(self, talk: Talk, word: SetPreferences) -> None:
@@ -36,14 +41,16 @@ class PassPreferences:
         async def pass_on(cem: Address) -> None:
             async with self.bus.talk(preferences, cem) as inner:
                 try:
+                    await self.deals.open(inner, word, until=self.clock.now() + KEPT_S)
                     await inner.say(word)
-                except NotStored as problem:
+                except (NotStored, TooManyDeals) as problem:
                     refused[cem] = str(problem)
                     return
                 match await inner.hear(PreferencesTaken, PreferencesRefused, Lapsed):
                     case PreferencesTaken() as said:
                         taken[cem] = said
                     case PreferencesRefused(reason=reason):
+                        await self.deals.end(inner)
                         refused[cem] = reason.text
                     case Lapsed():
                         refused[cem] = "it did not acknowledge"
@@ -62,4 +69,12 @@ class PassPreferences:
             await talk.say(PreferencesRefused(reason=Reason(code="not_acknowledged", text=text)))
             return
         effect = {f"{cem.site} {device}": said for cem, one in taken.items() for device, said in one.effect.items()}
-        await talk.say(PreferencesTaken(effect=effect))
+        try:
+            await self.deals.close(talk, PreferencesTaken(effect=effect), word, until=self.clock.now() + KEPT_S)
+        except (NotStored, TooManyDeals) as problem:
+            await talk.say(PreferencesRefused(reason=Reason(code="not_stored", text=f"{problem}: say it again.")))
+
+    @settles(preferences)
+    async def on_taken(self, word: PreferencesTaken, heard: Heard) -> None:
+        """An energy manager has taken it; nothing of it is kept here."""
+        await self.deals.end(await self.deals.honour(word, heard))
