@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,7 @@ def tariff(**fields: Any) -> dict[str, Any]:
 
 
 async def test_thirteen_windows_off_the_full_hour_are_thirteen_prices() -> None:
-    windows = [
-        {"start": a, "end": b, "eur_per_kwh": 0.2 + n / 100}
-        for n, (a, b) in enumerate(zip(MARKS, MARKS[1:], strict=False))
-    ]
+    windows = [{"start": a, "end": b, "eur_per_kwh": 0.2 + n / 100} for n, (a, b) in enumerate(pairwise(MARKS))]
     windows[7] |= {"threshold_wh": 3000.0, "beyond_eur_per_kwh": 0.9, "green_percent": 55.0}
     async with grid(RETAILER, CEM, speed=60.0) as run:
         words = await run.words()

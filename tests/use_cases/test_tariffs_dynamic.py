@@ -91,7 +91,7 @@ async def test_late_prices_are_announced_as_expected_ones_and_again_when_they_ar
 
 async def test_first_hours_bind_the_rest_is_a_forecast_until_it_binds(tmp_path: Path) -> None:
     market(tmp_path / "prices.csv", TODAY)
-    async with grid(RETAILER, CEM, speed=600.0) as run:
+    async with grid(RETAILER, CEM, speed=1200.0) as run:
         words = await run.words()
         await run.start(CEM)
         await run.start(RETAILER, dynamic(tmp_path / "prices.csv", binding_s=7200.0))
@@ -168,11 +168,11 @@ async def test_the_home_plans_by_the_retailers_prices_and_inside_its_power_limit
 
 async def test_euros_saved_and_energy_avoided_are_told_by_day() -> None:
     """KPI 1 and 2 of IC-FR-HLUC2, as the home's own word."""
-    async with priced_home("h07.evse.1", speed=300.0, plan=False, balance_every_s=120.0) as h:
+    async with priced_home("h07.evse.1", speed=120.0, plan=False, balance_every_s=60.0) as h:
         await h.device("evse.1", 4000.0)
         await announce(h.retailer, slots(START.timestamp(), [0.2] * 12))
         await h.lift()
-        await h.until(lambda: [b for b in h.said("balance") if b["import_wh"] > 200.0])
+        await h.until(lambda: [b for b in h.said("balance") if b["import_wh"] > 100.0])
         told = h.said("balance")[-1]
         assert told["cost_eur"] == pytest.approx(told["import_wh"] * 0.2 / 1000, rel=0.05)
         assert {"unplanned_cost_eur", "unplanned_import_wh"} <= told.keys(), "saved and avoided are the differences"

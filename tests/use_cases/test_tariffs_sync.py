@@ -72,7 +72,7 @@ async def test_after_an_outage_the_cem_asks_and_then_its_clock_equals_the_meters
 async def test_without_other_traffic_it_asks_at_its_interval_with_the_time_that_it_has_set() -> None:
     async with synced(speed=20.0) as s:
         await s.meter(home_push_s=3600.0, fast_change_w=1e9)
-        await s.run.start(CEM, {"clock_off_by_s": 250.0, "sync_every_s": 60.0, "clock_alarm_s": 900.0})
+        await s.run.start(CEM, {"clock_off_by_s": 250.0, "sync_every_s": 30.0, "clock_alarm_s": 900.0})
         await s.home.until(lambda w: len(w.of("ask_time")) >= 2)
         first, second, *_ = s.asked_off_by_s()
         assert first == pytest.approx(250.0, abs=1.0)
@@ -81,7 +81,7 @@ async def test_without_other_traffic_it_asks_at_its_interval_with_the_time_that_
 
 
 async def test_ordinary_stamped_words_of_the_meter_set_it_passively() -> None:
-    async with grid(DSO, CEM, METER, speed=10.0) as run:
+    async with grid(DSO, CEM, METER, speed=20.0) as run:
         home, beyond = await run.words(SITE), await run.words()
         meter = await run.bus(METER)  # it answers no question, it only pushes
         scene = Home(run, home, beyond)
@@ -90,11 +90,11 @@ async def test_ordinary_stamped_words_of_the_meter_set_it_passively() -> None:
             meter.say(scene.gcp(run.clock.now()), home=True)
             await run.clock.sleep(1.0)
         (_, alarm), *_ = await beyond.until(lambda w: w.of("clock_alarm"))
-        assert alarm["body"]["off_by_s"] == pytest.approx(-120.0, abs=5.0)
+        assert alarm["body"]["off_by_s"] == pytest.approx(-120.0, abs=8.0)
         asked = len(home.of("ask_time"))
         await home.until(lambda w: len(w.of("ask_time")) > asked)  # the interval elapses without any word
         [*_, (_, said)] = home.of("ask_time")
-        assert abs(_time(said["body"]["cem_time"]) - _time(said["at"])) < 5.0
+        assert abs(_time(said["body"]["cem_time"]) - _time(said["at"])) < 8.0
 
 
 class Skewed:
@@ -158,9 +158,9 @@ async def test_the_meter_never_follows_the_cem() -> None:
 
 
 async def test_a_cem_in_step_raises_no_alarm_and_gets_no_push() -> None:
-    async with synced(speed=20.0) as s:
+    async with synced(speed=40.0) as s:
         await s.meter()
-        await s.run.start(CEM, {"clock_off_by_s": 20.0, "clock_alarm_s": 30.0})
+        await s.run.start(CEM, {"clock_off_by_s": 20.0, "clock_alarm_s": 60.0})
         await s.home.until(lambda w: len([1 for x, _ in w.of("hello") if ".cem." in x]) >= 3)
         assert s.alarms() == []
         assert s.home.of("sync_time") == []
