@@ -165,7 +165,7 @@ class TakeHand:
             return Reason(code="no_consent", text=text, binding="consent")
         if not device.steered:
             return Reason(code="cannot_steer", text=f"{name} is only measured: switch it where it stands.")
-        if device.reading is None or now - device.read_at > self.settings.missing_after_s:
+        if now - max(device.read_at, device.known_since) > self.settings.missing_after_s:
             text = f"{name} has not said anything for a while: check its power and its link."
             return Reason(code="missing", text=text)
         if word.action == "resume" and not self._paused(name) and device.announce.device_class != "whitegoods":

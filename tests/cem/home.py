@@ -96,6 +96,11 @@ class Puppet:
         return 0.0 if 0 < power < a.minimum_run_w else power
 
     @property
+    def planned(self) -> list[SetPower]:
+        """Orders that are not a limit's, nor its end."""
+        return [order for order in self.orders if order.reason.code not in ("free", "failsafe", "grid_limit")]
+
+    @property
     def by_phase_w(self) -> Phases:
         n = len(self.announce.phases)
         parts = [self.power_w / n if p in self.announce.phases else 0.0 for p in (1, 2, 3)]

@@ -35,11 +35,11 @@ async def test_a_limit_of_the_grid_goes_before_the_hand_and_says_so() -> None:
         await h.lift()
         await h.metered(above_w=11_900)
         async with phone(h.run) as ada:
-            await h.limit(limit_w=6000.0)
-            await h.metered(below_w=6000)
+            await h.limit(limit_w=8000.0)
+            await h.metered(below_w=8000)
             bound = await taken(ada, "evse.1", "power", power_w=11_000.0)
             assert bound.reason.binding == "grid_limit"
-            assert car.power_w <= 6000
+            assert car.power_w <= 8000
             await h.limit(limit_w=1000.0)
             await h.metered(below_w=1100)
             no = await refused(ada, "evse.1", "on")

@@ -77,7 +77,7 @@ async def tariff(h: Home, retailer: Any, cheap_from: datetime) -> None:
 @asynccontextmanager
 async def scene() -> AsyncIterator[tuple[Home, Washer, Voice, datetime]]:
     """A washing machine is filled, prices are known, and the household wants to be asked."""
-    settings: dict[str, Any] = {"plans": "confirm", "plan_at_least_s": 5.0, "refuse_below_minimum": False}
+    settings: dict[str, Any] = {"plans": "confirm", "plan_at_least_s": 5.0, "failsafe_consumption_w": 30_000.0}
     async with home("whitegoods.1", "app.phone", "grid.retailer.main", speed=60.0, **settings) as h:
         machine = Washer(await h.device("whitegoods.1", 0.0, minimum_run_w=0.0))
         retailer = await h.run.bus("grid.retailer.main")
@@ -112,7 +112,7 @@ async def test_nothing_is_commanded_before_the_user_confirms_and_then_it_runs_in
         assert starts(proposal)["whitegoods.1"] >= cheap_from
         assert proposal.saves_eur is not None
         assert proposal.saves_eur > 0
-        assert (machine.instructed, machine.puppet.orders) == ([], [])
+        assert (machine.instructed, machine.puppet.planned) == ([], [])
         await ada.proposals.answer(lambda _proposal: ConfirmPlan(user="ada"))
         await h.until(lambda: machine.instructed)
         assert machine.instructed[0].start == starts(proposal)["whitegoods.1"]
