@@ -376,7 +376,10 @@ class ComfortFeedback(Message, frozen=True, kw_only=True):
 
 
 class PlanShown(Message, frozen=True, kw_only=True):
-    """The plan in force, for display and console at home. ``gap_share``: how far it is from the optimum at most."""
+    """The plan in force, for display and console at home. ``gap_share``: how far it is from the optimum at most.
+
+    Costs count what is stored less at the end than now, at what it is worth then, so that both can be compared.
+    """
 
     topic = "customer"
     ttl_s = 3600.0

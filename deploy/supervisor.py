@@ -15,7 +15,7 @@ import msgspec
 
 from bus.address import Address
 from bus.clock import ClockFile, SharedClock
-from contracts.roles import OPS
+from contracts.roles import FORECASTER, OPS
 from deploy import control
 from deploy.console import Console, Pace
 from deploy.control import Answer, Command
@@ -85,6 +85,7 @@ class Supervisor:
         hub_runs = self.options.nats is not None
         if self.options.nats is not None:
             self.files.nats.symlink_to(self.options.nats.resolve())
+        self.topology = self._foretold()
         self._write_facts()
         run = self.topology.run
         self.clock_file = ClockFile(self.files.clock, start=run.start.timestamp(), speed=0.0, slots=len(self.names))
@@ -201,6 +202,13 @@ class Supervisor:
         ).write(self.files.folder)
 
     # ---------------------------------------------------------------- what is written down
+
+    def _foretold(self) -> Topology:
+        if not any(entry.role == FORECASTER.name for entry in self.topology.grid.agents):
+            return self.topology
+        from deploy.weather_file import with_weather  # the model of the sun is slow to load
+
+        return with_weather(self.topology, self.files.folder)
 
     def _write_facts(self) -> None:
         places = [GRID, *self.topology.sites]

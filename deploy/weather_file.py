@@ -7,6 +7,7 @@ by a seeded error that grows with its lead time and lasts for hours, as real one
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +15,9 @@ from agents.forecaster.pv_model import Place, shares
 from agents.forecaster.settings import ForecasterSettings
 from agents.forecaster.weather import WIND_M_PER_S, Weather
 from agents.kit.typical import outdoor_c
+from contracts.roles import FORECASTER
+from deploy.topology import Topology
+from deploy.world_spec import has_world
 from world.profiles import FIRST_INSTANT, Profile
 
 STEP_S = 900.0
@@ -29,6 +33,9 @@ _WIND_OFF = (0.08, 0.20, 0.40)
 _WARM_OFF_K = (0.3, 1.2, 3.0)
 _LEVELS = np.linspace(0.0, 1.4, 8)
 _DARK_W_PER_M2 = 15.0
+
+YEAR = 2016
+"""Of the profiles that the world plays."""
 
 Floats = NDArray[np.float64]
 
@@ -110,3 +117,20 @@ def _wind(times: Floats, random: np.random.Generator) -> Floats:
 
 def _text(at: float) -> str:
     return f"{datetime.fromtimestamp(0, UTC) + timedelta(seconds=at):%Y-%m-%dT%H:%MZ}"
+
+
+def with_weather(topology: Topology, folder: Path) -> Topology:
+    """The topology with a weather file for each forecaster of a simulated run that has none of its own."""
+    if not has_world(topology) or topology.run.start.year != YEAR:
+        return topology
+    usual = topology.defaults.get(FORECASTER.name, {})
+    agents = []
+    for entry in topology.grid.agents:
+        settings = {**usual, **entry.settings}
+        if entry.role == FORECASTER.name and not settings.get("weather"):
+            path = folder / f"weather-{entry.name}.csv"
+            chosen = msgspec.convert(settings, ForecasterSettings)
+            write_weather(path, topology.run.start, topology.run.until, seed=topology.run.seed, settings=chosen)
+            entry = msgspec.structs.replace(entry, settings={**entry.settings, "weather": str(path)})
+        agents.append(entry)
+    return msgspec.structs.replace(topology, grid=msgspec.structs.replace(topology.grid, agents=tuple(agents)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from agents.forecaster import forecast as expected
 from agents.forecaster.forecast import Asked
@@ -16,7 +17,8 @@ from bus.bus import Bus
 from bus.envelope import instant
 from contracts.forecast import AskForecast, ForecastIs, ForecastUnknown, forecast
 from contracts.kit import Lapsed
-from deploy.weather_file import write_weather
+from deploy.topology import load
+from deploy.weather_file import with_weather, write_weather
 from tests.support.grid import START, grid
 from world.profiles import Profile
 
@@ -166,3 +168,19 @@ async def test_it_answers_on_the_bus_and_says_when_it_cannot(tmp_path: Path) -> 
         answer = await ask(cem, start=instant(run.clock.now()))
         assert isinstance(answer, ForecastUnknown)
         assert answer.reason.code == "no_weather"
+
+
+def test_a_simulated_run_gets_the_weather_of_its_own_day(tmp_path: Path) -> None:
+    street = load("street")
+    made = with_weather(street, tmp_path)
+    entry = next(one for one in made.grid.agents if one.role == "forecaster")
+    assert Path(entry.settings["weather"]).read_text(encoding="utf-8").startswith("issued,time,ghi,temp,wind")
+    others = [one for one in made.grid.agents if one.role != "forecaster"]
+    assert others == [one for one in street.grid.agents if one.role != "forecaster"]
+
+
+def test_a_weather_file_that_is_named_is_left_alone(tmp_path: Path) -> None:
+    street = load("street")
+    named = structs.replace(street, defaults={**street.defaults, "forecaster": {"weather": "mine.csv"}})
+    assert with_weather(named, tmp_path) == named
+    assert not list(tmp_path.iterdir())
