@@ -67,9 +67,9 @@ async def test_an_updated_profile_is_confirmed_and_never_exceeded_in_any_slot() 
         await settles(h, 5_000, 4_140)
         await h.cem.order(EVSE, upper_w=11_040.0)  # what the fast loop gives does not widen what was confirmed
         assert await h.cem.tells(EVSE, "succeeded") == "done"
-        for at, watts in readings_from(h, began + 10):
-            slot = next((p for p in updated.power if p.start.timestamp() + 10 <= at), None)
-            now = next((p for p in updated.power if 10 <= at - p.start.timestamp() < p.duration_s), None)
+        for at, watts in readings_from(h, began + 40):
+            slot = next((p for p in updated.power if p.start.timestamp() + 40 <= at), None)
+            now = next((p for p in updated.power if 40 <= at - p.start.timestamp() < p.duration_s), None)
             if now is not None:
                 assert watts <= now.power_w + 1, (at - began, watts, slot)
         await settles(h, 11_500, 9_000)  # it is over: the device is free again
