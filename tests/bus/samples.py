@@ -32,9 +32,9 @@ def _value(info: inspect.Type, dice: random.Random) -> Any:
         case inspect.IntType(ge=low, gt=above, le=high):
             least = low if low is not None else (above + 1 if above is not None else 0)
             return dice.randint(least, high if high is not None else least + 100)
-        case inspect.FloatType(ge=low, gt=above, le=high):
-            least = low if low is not None else (above + 1.0 if above is not None else -1000.0)
-            return round(dice.uniform(least, min(high if high is not None else least + 5000.0, least + 5000.0)), 3)
+        case inspect.FloatType(ge=bottom, gt=beyond, le=top):
+            lowest = bottom if bottom is not None else (beyond + 1.0 if beyond is not None else -1000.0)
+            return round(dice.uniform(lowest, min(top if top is not None else lowest + 5000.0, lowest + 5000.0)), 3)
         case inspect.StrType(min_length=shortest, pattern=pattern):
             if pattern is not None:
                 raise NotImplementedError(pattern)

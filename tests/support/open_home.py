@@ -101,7 +101,8 @@ async def open_home(
             address: {**world.line(name), "rating_w": spec.rating_w, **settings.get(name, {})}
             for (name, address), spec in zip(addresses.items(), devices, strict=True)
         }
-        known[CEM] = {"contract_consumption_w": 30_000.0, "plan": False, "stale_after_periods": 12.0, **FREE, **(cem or {})}
+        plain = {"contract_consumption_w": 30_000.0, "plan": False, "stale_after_periods": 12.0}
+        known[CEM] = {**plain, **FREE, **(cem or {})}
         known[METER] = world.line("meter")
         here = OpenHome(run, await run.words("h07"), await run.words(), world, known)
         if start:
