@@ -121,7 +121,7 @@ class CarryOutPlan:
             most = course.power_w[slot] if kind == "pv" else device.announce.nominal_upper_w
             if kind == "pv":
                 course, most = self._curtailed(course, slot, device, pvs)
-            wish = wish_for(kind, course, slot, plan.power_w[slot], most, until)
+            wish = wish_for(kind, course, slot, plan.power_w[slot], most, until, leave_room=self.planning.leave_room)
             if wish is not None:
                 found[device.name] = wish
         return found

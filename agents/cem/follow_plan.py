@@ -14,17 +14,27 @@ SAME_W = 150.0
 ON_W = 20.0
 
 
-def wish_for(kind: DeviceClass, course: Course, slot: int, gcp_w: float, most_w: float, until: float) -> Wish | None:
+def wish_for(
+    kind: DeviceClass,
+    course: Course,
+    slot: int,
+    gcp_w: float,
+    most_w: float,
+    until: float,
+    *,
+    leave_room: bool = False,
+) -> Wish | None:
     """What to ask of a device in this slot; None: it is free.
 
-    gcp_w    planned power at the connection point in the slot
-    most_w   the highest power that the device can take (PV: what it can feed in, <= 0)
-    until    run instant after which the plan says nothing; the wish drops out then
+    gcp_w       planned power at the connection point in the slot
+    most_w      the highest power that the device can take (PV: what it can feed in, <= 0)
+    until       run instant after which the plan says nothing; the wish drops out then
+    leave_room  a surplus must not be stored before its time: feeding in will be bounded, or cost something
     """
     power, why = course.power_w[slot], course.why[slot]
     match kind:
         case "battery":
-            return _battery(power, gcp_w, why, until)
+            return _battery(power, gcp_w, why, until, leave_room)
         case "pv":
             return None if power <= most_w + SAME_W else _wish(why, until, lower_w=power)
         case "fuelcell":
@@ -40,16 +50,18 @@ def wish_for(kind: DeviceClass, course: Course, slot: int, gcp_w: float, most_w:
             return None
 
 
-def _battery(power: float, gcp_w: float, why: Reason, until: float) -> Wish | None:
-    balanced = abs(gcp_w) <= SAME_W
+def _battery(power: float, gcp_w: float, why: Reason, until: float, leave_room: bool) -> Wish | None:
+    """A direction wherever the meter knows better than a forecast how much; a figure only where it is bought or sold."""
     if power > SAME_W:
-        return _wish(why, until, lower_w=0.0) if balanced else _wish(why, until, setpoint_w=power)
+        if gcp_w > SAME_W:
+            return _wish(why, until, setpoint_w=power)
+        return _wish(why, until, lower_w=0.0, upper_w=power if leave_room and gcp_w < -SAME_W else None)
     if power < -SAME_W:
-        return _wish(why, until, upper_w=0.0) if balanced else _wish(why, until, setpoint_w=power)
+        return _wish(why, until, setpoint_w=power) if gcp_w < -SAME_W else _wish(why, until, upper_w=0.0)
     if gcp_w > SAME_W:
         return _wish(why, until, lower_w=0.0)  # keeps what it has for a dearer hour, takes a surplus if there is one
-    if gcp_w < -SAME_W:
-        return _wish(why, until, upper_w=0.0)  # leaves its room for later, helps if something is switched on
+    if gcp_w < -SAME_W and leave_room:
+        return _wish(why, until, upper_w=0.0)
     return None
 
 

@@ -20,7 +20,7 @@ from agents.cem.look_ahead import bounds_ahead
 from agents.cem.obey_limit import ObeyLimit
 from agents.cem.planner.plan import Plan
 from agents.cem.planner.problem import BadProblem, Pin, Problem
-from agents.cem.pose_problem import Known, Surroundings, horizon, pose
+from agents.cem.pose_problem import Known, Surroundings, horizon, pose, surplus_has_its_time
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.settings import CemSettings
@@ -76,6 +76,8 @@ class PlanHome:
     """Who knows of devices that plan themselves."""
     on_plan: list[Callable[[], None]] = field(default_factory=list)
     made: int = 0
+    leave_room: bool = False
+    """Later on feeding in will be bounded or cost something: a surplus has its time to be stored."""
     _whys: set[str] = field(default_factory=set)
     _wake: anyio.Event = field(default_factory=anyio.Event)
     _bounded: object = None
@@ -204,7 +206,9 @@ class PlanHome:
         """The home as it is known now. Raises BadProblem."""
         span = horizon(self.clock.now(), self.settings)
         devices = [self._known(device) for device in self.premises.devices.values() if self._planned(device)]
-        return replace(pose(span, self._around(span.edges_s()), devices, self.settings), previous=self.plan)
+        around = self._around(span.edges_s())
+        self.leave_room = surplus_has_its_time(around)
+        return replace(pose(span, around, devices, self.settings), previous=self.plan)
 
     def _planned(self, device: Device) -> bool:
         return (

@@ -44,6 +44,8 @@ Band = tuple[float, float, float]
 """Expected, lower, upper."""
 FROST_C = 8.0
 """What a home keeps while everybody is away."""
+DOUBT_EUR_PER_KWH = 0.01
+"""Weighs against what is far off or only forecast: at the same price, sooner is better."""
 FREE_W = 1e6
 """A bound that binds no home, in slots beside those that are bounded."""
 KEPT_SHARE = 0.9
@@ -137,7 +139,8 @@ def _prices(around: Surroundings, settings: CemSettings) -> Prices:
         sell_eur_per_kwh=sell,
         threshold_wh=threshold,
         buy_above_eur_per_kwh=above,
-        confidence=tuple(1.0 if b else 0.5 for b in around.binding),
+        confidence=tuple((1.0 if b else 0.5) * (1 - n / (2 * len(buy))) for n, b in enumerate(around.binding)),
+        doubt_eur_per_kwh=DOUBT_EUR_PER_KWH,
         green_share=green,
     )
 
@@ -268,6 +271,11 @@ def _battery(device: Known, storage: StorageFlexibility, around: Surroundings, s
     )
 
 
+def surplus_has_its_time(around: Surroundings) -> bool:
+    """Whether storage has to leave room now: later on feeding in is bounded, or costs something."""
+    return any(w > -inf for w in around.lower_w) or any(p is not None and p < 0 for p in around.sell)
+
+
 def _worth_later(around: Surroundings, one_way: float, settings: CemSettings) -> float:
     """What a kWh that is still stored at the end is worth: what storing it anew costs when that is cheapest.
 
@@ -281,7 +289,8 @@ def _worth_later(around: Surroundings, one_way: float, settings: CemSettings) ->
     )
     cheapest = refill[: max(1, len(refill) // 4)]
     used = one_way * KEPT_SHARE * sum(buy) / len(buy)
-    return max(0.0, min(sum(cheapest) / len(cheapest) / one_way, used))
+    again = (sum(cheapest) / len(cheapest) + settings.wear_eur_per_kwh) / one_way
+    return max(0.0, min(again, used))
 
 
 def _charge(device: Known, storage: StorageFlexibility, span: Horizon, settings: CemSettings) -> Charge | None:

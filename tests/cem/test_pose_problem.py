@@ -12,7 +12,7 @@ from agents.cem.look_ahead import bounds_ahead
 from agents.cem.planner.plan import Course
 from agents.cem.planner.problem import Battery, Charge, Fixed, Generator, Job, Problem, Pv, Thermal
 from agents.cem.planner.solve import solve
-from agents.cem.pose_problem import Known, Surroundings, horizon, next_local, pose
+from agents.cem.pose_problem import Known, Surroundings, horizon, next_local, pose, surplus_has_its_time
 from agents.cem.premises import Claim
 from agents.cem.settings import CemSettings
 from bus.envelope import instant
@@ -265,26 +265,36 @@ def course(power: float) -> Course:
 
 
 @pytest.mark.parametrize(
-    ("power", "gcp", "lower", "upper", "setpoint"),
+    ("power", "gcp", "room", "lower", "upper", "setpoint"),
     [
-        (2000.0, 0.0, 0.0, None, None),  # stores the surplus, whatever it will be
-        (3000.0, 2000.0, None, None, 3000.0),  # buys cheap
-        (-2000.0, 0.0, None, 0.0, None),  # covers the house
-        (-3000.0, -2000.0, None, None, -3000.0),  # sells dear
-        (0.0, 1500.0, 0.0, None, None),  # keeps it for a dearer hour
-        (0.0, -1500.0, None, 0.0, None),  # leaves room for later
+        (2000.0, 0.0, False, 0.0, None, None),  # stores the surplus, whatever it will be
+        (2000.0, -1500.0, False, 0.0, None, None),  # more of it than was planned is welcome
+        (2000.0, -1500.0, True, 0.0, 2000.0, None),  # unless room is needed later
+        (3000.0, 2000.0, False, None, None, 3000.0),  # buys cheap
+        (-2000.0, 0.0, False, None, 0.0, None),  # covers the house
+        (-2000.0, 900.0, False, None, 0.0, None),
+        (-3000.0, -2000.0, False, None, None, -3000.0),  # sells dear
+        (0.0, 1500.0, False, 0.0, None, None),  # keeps it for a dearer hour
+        (0.0, -1500.0, True, None, 0.0, None),  # leaves room for later
     ],
 )
 def test_a_battery_gets_a_direction_where_the_meter_knows_better(
-    power: float, gcp: float, lower: float | None, upper: float | None, setpoint: float | None
+    power: float, gcp: float, room: bool, lower: float | None, upper: float | None, setpoint: float | None
 ) -> None:
-    wish = wish_for("battery", course(power), 0, gcp, 5000.0, NOW)
+    wish = wish_for("battery", course(power), 0, gcp, 5000.0, NOW, leave_room=room)
     assert wish is not None
     assert (wish.lower_w, wish.upper_w, wish.setpoint_w) == (lower, upper, setpoint)
 
 
+def test_room_is_left_only_where_feeding_in_has_a_bound_or_a_price() -> None:
+    assert not surplus_has_its_time(around())
+    assert surplus_has_its_time(around(lower_w=[-inf] * (N - 1) + [-3000.0]))
+    assert surplus_has_its_time(around(sell=[0.08] * (N - 1) + [-0.01]))
+
+
 def test_a_plan_that_wants_nothing_else_leaves_the_device_free() -> None:
     assert wish_for("battery", course(0.0), 0, 0.0, 5000.0, NOW) is None
+    assert wish_for("battery", course(0.0), 0, -1500.0, 5000.0, NOW) is None
     assert wish_for("evse", course(11_000.0), 0, 0.0, 11_040.0, NOW) is None
     assert wish_for("pv", course(-5000.0), 0, 0.0, -5000.0, NOW) is None
 
