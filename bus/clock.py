@@ -4,12 +4,15 @@ A run has one clock: real time, or real time multiplied. All processes of a run 
 map into memory, so its owner can slow the run down for all at once, and each process can report how late it is.
 """
 
+import asyncio
 import mmap
 import time
 from collections.abc import Awaitable, Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from itertools import count
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -21,6 +24,7 @@ _SLOT = 8
 # written as single items of a memoryview: struct.pack_into would zero the whole field list first, for all to see.
 _VERSION, _MONOTONIC, _RUN, _SPEED = 1, 2, 3, 4
 _LONGEST_NAP_S = 0.5  # wall seconds: a change of speed is noticed at least this soon
+_GIVEN_UP = 64  # sleepers that were cancelled and are still in the list: tidied up when they are most of it
 WIRE_WALL_S = 0.75
 """Wall seconds that any answer is given: wires, disks and processes do not go faster when the run does."""
 
@@ -110,6 +114,7 @@ class SharedClock:
         self._words, self._floats = view.cast("Q"), view.cast("d")
         at = None if slot is None else _SLOTS_AT // _SLOT + slot
         self._slot = at if at is not None and at < len(self._floats) else None
+        self._alarms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Alarms] = WeakKeyDictionary()
 
     def _read(self) -> tuple[float, float]:
         """(run time now, speed), both of one version: the wall is read inside, so time never runs back."""
@@ -132,17 +137,69 @@ class SharedClock:
         await self.sleep_until(self.now() + seconds)
 
     async def sleep_until(self, instant: float) -> None:
-        while True:
-            now, speed = self._read()
-            left = instant - now
-            if left <= 0:
-                await checkpoint()
-                return
-            await anyio.sleep(min(left / speed, _LONGEST_NAP_S) if speed > 0 else _LONGEST_NAP_S / 10)
+        if instant <= self._read()[0]:
+            await checkpoint()
+            return
+        loop = asyncio.get_running_loop()
+        alarms = self._alarms.get(loop)
+        if alarms is None:
+            alarms = self._alarms[loop] = _Alarms(self._read)
+        await alarms.wait(instant)
 
     def late(self, seconds: float) -> None:
         if self._slot is not None and seconds > self._floats[self._slot]:
             self._floats[self._slot] = seconds
+
+
+class _Alarms:
+    """All sleepers of one event loop behind one timer.
+
+    Run time may change its speed, so whoever sleeps long has to look at the clock now and then: here one looks for all.
+    """
+
+    def __init__(self, read: Callable[[], tuple[float, float]]) -> None:
+        self._read = read
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = count()
+        self._given_up = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self, instant: float) -> None:
+        """Until the run's time is ``instant``, never less."""
+        loop = asyncio.get_running_loop()
+        sleeper = loop.create_future()
+        heappush(self._sleepers, (instant, next(self._numbers), sleeper))
+        if self._sleepers[0][2] is sleeper:
+            self._set(loop)
+        try:
+            await sleeper
+        except asyncio.CancelledError:
+            self._given_up += 1
+            if self._given_up >= min(len(self._sleepers), max(_GIVEN_UP, len(self._sleepers) // 2)):
+                self._sleepers[:] = [one for one in self._sleepers if not one[2].done()]
+                heapify(self._sleepers)
+                self._given_up = 0
+            raise
+
+    def _set(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        now, speed = self._read()
+        left = max(0.0, self._sleepers[0][0] - now)
+        nap = min(left / speed, _LONGEST_NAP_S) if speed > 0 else _LONGEST_NAP_S / 10
+        self._timer = loop.call_later(nap, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, _ = self._read()
+        while self._sleepers and (self._sleepers[0][0] <= now or self._sleepers[0][2].done()):
+            _, _, sleeper = heappop(self._sleepers)
+            if sleeper.done():
+                self._given_up = max(0, self._given_up - 1)
+            else:
+                sleeper.set_result(None)
+        self._timer = None
+        if self._sleepers:
+            self._set(loop)
 
 
 def _map(path: Path) -> memoryview:

@@ -94,6 +94,27 @@ async def test_a_sleeper_wakes_at_its_instant_although_the_speed_changes(tmp_pat
     assert woken[0] >= START + 3600.0
 
 
+async def test_sleepers_of_one_process_wake_in_order_and_those_who_gave_up_hinder_nobody(tmp_path):
+    owner = ClockFile(tmp_path / "clock", start=START, speed=0.0, slots=0)
+    clock = SharedClock(owner.path)
+    woken = []
+
+    async def sleep(seconds):
+        await clock.sleep_until(START + seconds)
+        woken.append((seconds, clock.now() - START >= seconds))
+
+    async with anyio.create_task_group() as group:
+        for seconds in (500.0, 100.0, 300.0):
+            group.start_soon(sleep, seconds)
+        async with anyio.create_task_group() as hasty:
+            for seconds in range(1, 200):
+                hasty.start_soon(sleep, float(seconds))
+            await anyio.sleep(0.02)
+            hasty.cancel_scope.cancel()
+        owner.set_speed(36_000.0)
+    assert woken == [(100.0, True), (300.0, True), (500.0, True)]
+
+
 async def test_the_past_is_not_slept_for(tmp_path):
     clock = SharedClock(ClockFile(tmp_path / "clock", start=START, speed=0.0, slots=0).path)
     await clock.sleep_until(START - 5)
