@@ -116,7 +116,7 @@ class CarryOutPlan:
         for device in self.premises.devices.values():
             kind = device.announce.device_class
             course = plan.devices.get(device.name if kind != "pv" or len(pvs) == 1 else "pv")
-            if course is None or not self.preferences.controlled(device.name, kind):
+            if course is None or not self.planning.steers(device):
                 continue
             most = course.power_w[slot] if kind == "pv" else device.announce.nominal_upper_w
             if kind == "pv":

@@ -51,7 +51,7 @@ def wish_for(
 
 
 def _battery(power: float, gcp_w: float, why: Reason, until: float, leave_room: bool) -> Wish | None:
-    """A direction wherever the meter knows better than a forecast how much; a figure only where it is bought or sold."""
+    """A direction wherever the meter knows better than a forecast; a figure only where energy is bought or sold."""
     if power > SAME_W:
         if gcp_w > SAME_W:
             return _wish(why, until, setpoint_w=power)

@@ -134,6 +134,15 @@ class PlanHome:
         power = item.power if item is not None else ()
         return tuple(p for p in power if p.start.timestamp() + p.duration_s > now)
 
+    def steers(self, device: Device) -> bool:
+        """Whether the plan may say what it does: it has offered that, and does not plan itself."""
+        if not self._planned(device):
+            return False
+        offer = self.flexibility.offers.get(device.address)
+        offered = offer is not None and offer.controllable and offer.flexibility is not None
+        own = any(of(device.name) for of in self.own_plan_of)
+        return device.announce.device_class == "pv" or (offered and not own)
+
     def slot(self) -> int:
         """The slot of the plan in force that holds now."""
         assert self.plan is not None

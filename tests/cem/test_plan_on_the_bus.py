@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from contracts.customer import (
     preferences,
 )
 from contracts.kit import Lapsed
+from tests.cem.home import home as closed_home
 from tests.support.grid import START
 from tests.support.open_home import CAR, CEM, DSO, STORE, OpenHome, open_home
 from tests.support.plan_home import PLANS, RETAILER, announce, plans
@@ -90,3 +92,18 @@ async def test_a_stopped_service_plans_nothing_until_it_is_on_again() -> None:
         await home.metered(below_w=3_000.0)
         await want(app, service=True)
         await home.metered(above_w=5_500.0)
+
+
+async def test_a_device_that_offers_nothing_is_planned_around_and_never_held_by_the_plan() -> None:
+    async with closed_home("evse.1", "battery.1", speed=60.0, **PLANS) as home:
+        await home.device("evse.1", 11_040.0)
+        await home.lift()
+        await home.metered(above_w=11_900)
+        shown = await home.until(lambda: [p for p in home.said("plan_shown") if _names(p) == ["evse.1"]])
+        assert shown[-1]["items"][0]["power"][0]["power_w"] > 11_000.0
+        await home.metered(above_w=11_900, times=6)
+        assert not [o for o in home.said("set_power") if (o["upper_w"] or 12_000.0) < 11_000.0]
+
+
+def _names(plan: dict[str, Any]) -> list[str]:
+    return [item["device"] for item in plan["items"]]
