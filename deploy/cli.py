@@ -174,7 +174,7 @@ def _up(topology: Topology, folder: Path, headless: bool, nats: Path | None) -> 
     from bus.transport import BusUnavailable
     from deploy.offspring import NotReady, NurseryGone
     from deploy.provision import NotProvisioned
-    from deploy.report import write_report
+    from deploy.report import PAGE, write_report
     from deploy.servers import ServerFailed
     from deploy.supervisor import Options, Supervisor
 
@@ -211,7 +211,9 @@ def _up(topology: Topology, folder: Path, headless: bool, nats: Path | None) -> 
         return 1
     if not (folder / "end.json").exists():
         return 1
-    typer.echo(f"report: {write_report(folder)}")
+    made = write_report(folder)
+    typer.echo((made / PAGE).read_text(encoding="utf-8"))
+    typer.echo(f"report: {made}")
     return 0
 
 

@@ -21,13 +21,14 @@ from deploy import records, report_figures
 from deploy.report_chart import Chart, draw
 from deploy.report_episodes import Episodes, FailsafeEpisode, LimitEpisode, Order, PhaseSpan, arrivals, episodes
 from deploy.report_figures import Effect, Fairness, HeldBack, Loading, Voltage
+from deploy.report_page import page
 from deploy.report_savings import Savings, savings, stacks
 from deploy.run_facts import RECORDS, REPORT, TRUTH, RunEnd, RunFacts
 from world.run import simulate
 from world.truth import Truth, read_truth
 
 log = logging.getLogger("gridparley.report")
-SUMMARY, CHART = "summary.json", "chart.png"
+SUMMARY, CHART, PAGE = "summary.json", "chart.png", "report.md"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +125,7 @@ def write_report(run_folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _tables(run_folder, folder, events, readings, truth, free)
     (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+    (folder / PAGE).write_text(page(summary), encoding="utf-8")
     nominal = report_figures.nominal_powers(events)
     draw(
         folder / CHART,

@@ -9,6 +9,7 @@ from contracts.profiles import PriceSlot
 from contracts.reasons import Reason
 from contracts.tariff import AnnounceTariff
 from deploy.records import Event
+from deploy.report_page import sites
 from deploy.report_savings import Savings, savings, stacks
 from world.spec import DeviceSpec, HouseholdSpec, MeterSpec, SiteSpec, SubstationSpec, WorldSpec
 from world.truth import Truth
@@ -116,3 +117,12 @@ def test_what_a_battery_has_gained_counts() -> None:
 
 def test_prices_said_to_a_display_are_not_the_sites() -> None:
     assert stacks([announced("h02.app.display", "energy", 0.3, 0.3)]) == {}
+
+
+def test_the_page_shows_each_site_with_and_without() -> None:
+    lines = sites(
+        made(announced("h02.cem.main", "energy", 0.40, 0.20), announced("h02.cem.main", "feed_in", 0.08, 0.08))
+    )
+    assert "| h01 | - | - | - | - | - | 2.0 kWh | 0.0 kWh |" in lines
+    assert "| h02 | 0.80 EUR | 1.84 EUR | 1.04 EUR | 100 % | 33 % | 3.0 kWh | 0.0 kWh |" in lines
+    assert lines[-1].startswith("All sites: 0.80 EUR, without control 1.84 EUR, saved 1.04 EUR")
