@@ -201,7 +201,8 @@ class KnowFlexibility:
             await talk.say(word)
             match await talk.hear(InstructionAccepted, InstructionRejected, CounterInstruction, Lapsed):
                 case InstructionAccepted():
-                    return self.agreed[device]  # settled before it was heard
+                    over = Reason(code="over", text=f"{device} has done it already", talk=talk.id)
+                    return self.agreed.get(device) or over  # settled before it was heard
                 case InstructionRejected(reason=reason):
                     await self.deals.end(talk)
                     return reason
@@ -245,8 +246,12 @@ class KnowFlexibility:
         await self._store()
         if before is not None:
             await self._forget(before.talk)
-        self._changed(deal.peer)
-        return made
+        told = self.progress.get(deal.peer)
+        if told is not None and told.instruction == made.talk and self.agreed.get(deal.peer) is made:
+            await self._hear(deal.peer, made, told)  # it began while its acceptance was being written down
+        else:
+            self._changed(deal.peer)
+        return self.agreed.get(deal.peer, made)
 
     async def _forget(self, talk: str) -> None:
         for deal in self.deals.standing(instruction):
@@ -302,13 +307,17 @@ class KnowFlexibility:
         device, agreed = talk.peer, self.agreed.get(talk.peer)
         self.progress[device] = word
         mine = agreed is not None and word.instruction == agreed.talk
-        if mine and agreed is not None and word.state in OVER:
-            await self._over(device, agreed, word.state)
-        elif mine and agreed is not None:
-            await self._goes_on(device, agreed, word)
+        if mine and agreed is not None:
+            await self._hear(device, agreed, word)
         await talk.say(ProgressNoted())
         if not mine:
             self._changed(device)
+
+    async def _hear(self, device: Address, agreed: Agreed, word: ReportProgress) -> None:
+        if word.state in OVER:
+            await self._over(device, agreed, word.state)
+        else:
+            await self._goes_on(device, agreed, word)
 
     async def _goes_on(self, device: Address, agreed: Agreed, word: ReportProgress) -> None:
         """It began, or went on, at another instant than planned: its power is moved with it."""

@@ -49,6 +49,8 @@ DOUBT_EUR_PER_KWH = 0.01
 FREE_W = 1e6
 """A bound that binds no home, in slots beside those that are bounded."""
 KEPT_SHARE = 0.9
+ALL_OWN_W = 2_000.0
+"""With so much surplus what a device takes counts as the home's own, with less in proportion."""
 """Tomorrow is less sure than today."""
 SEASON_SHIFT_K = {"winter": 1.0, "autumn": 0.5, "spring": 0.0, "summer": -1.0}
 """A season that is felt shifts the lower comfort bound of heaters (IC-FR-PUC2 Inf.1A: by need, not by calendar)."""
@@ -133,7 +135,7 @@ def _prices(around: Surroundings, settings: CemSettings) -> Prices:
     above: Series = ()
     if threshold is not None:
         above = tuple(b if t is None else t[1] for b, t in zip(buy, around.beyond, strict=True))
-    green = tuple(0.0 if g is None else g / 100 for g in around.green)
+    green = _green_share(around)
     return Prices(
         buy_eur_per_kwh=buy,
         sell_eur_per_kwh=sell,
@@ -149,6 +151,15 @@ def _connection(around: Surroundings, span: Horizon, settings: CemSettings) -> C
     n = span.count
     contracted: Series = (settings.contract_consumption_w,) * n if settings.contract_consumption_w > 0 else ()
     bounded_up = any(w < inf for w in around.upper_w)
+def _green_share(around: Surroundings) -> Series:
+    """0..1 of what a device takes: the grid's share, and what the home generates itself is all green."""
+    grid = (0.0 if g is None else g / 100 for g in around.green)
+    if len(around.pv) != len(around.green) or len(around.load) != len(around.green):
+        return tuple(grid)
+    surplus = (max(0.0, -(sun + load)) for (sun, _, _), (load, _, _) in zip(around.pv, around.load, strict=True))
+    return tuple(g + (1.0 - g) * min(1.0, w / ALL_OWN_W) for g, w in zip(grid, surplus, strict=True))
+
+
     bounded_down = any(w > -inf for w in around.lower_w)
     return Connection(
         load_w=tuple(expected for expected, _, _ in around.load),
@@ -240,6 +251,7 @@ def _job(device: Known, profile: ProfileFlexibility, span: Horizon, settings: Ce
         programme=device.running,
         phases=device.announce.phases,
         fixed=device.pinned,
+        green_eur_per_kwh=_green(profile.incentive, device.preferences, settings),
     )
 
 
@@ -247,6 +259,11 @@ def _battery(device: Known, storage: StorageFlexibility, around: Surroundings, s
     wanted = device.preferences
     capacity = storage.capacity_wh
     one_way = sqrt(min(max(storage.efficiency_share, 0.5), 1.0))
+def _green(sent: str | None, stored: DevicePreferences, settings: CemSettings) -> float:
+    """What grey energy counts: the incentive that the device sends, else the one that its user has stored. IEC-JWG2."""
+    return settings.green_eur_per_kwh if (sent or stored.incentive) == "greenest" else 0.0
+
+
     reserve = max(storage.lowest_percent, wanted.reserve_percent or 0.0)
     targets = tuple(
         EnergyTarget(by_s=t.at.timestamp(), energy_wh=capacity * t.lower_percent / 100) for t in storage.targets
@@ -311,7 +328,6 @@ def _charge(device: Known, storage: StorageFlexibility, span: Horizon, settings:
         first = next_local(wanted.not_before, now, settings.time_zone)
         arrives = first if first < leaves else now
     target = min(target, upper)
-    green = (wanted.incentive or storage.incentive) == "greenest"
     return Charge(
         name=device.name,
         energy_wh=energy,
@@ -326,7 +342,7 @@ def _charge(device: Known, storage: StorageFlexibility, span: Horizon, settings:
         on=device.reading is not None and device.reading.power_w > 50,
         since_s=device.switched_at,
         switch_eur=settings.switch_eur,
-        green_eur_per_kwh=settings.green_eur_per_kwh if green else 0.0,
+        green_eur_per_kwh=_green(storage.incentive, wanted, settings),
         phases=device.announce.phases,
         fixed=device.pinned,
     )

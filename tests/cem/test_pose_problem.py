@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime, time
 from math import inf
+from typing import Any
 
+import msgspec
 import pytest
 
 from agents.cem.follow_plan import wish_for
@@ -134,6 +136,32 @@ def test_a_start_chosen_by_the_user_is_the_only_one() -> None:
     job = posed(known("whitegoods", WASH, start_at=NOW + 7200)).devices[0]
     assert isinstance(job, Job)
     assert (job.earliest_s, job.latest_end_s) == (NOW + 7200, NOW + 7200 + 3600)
+
+
+@pytest.mark.use_case("mobility.start-time")
+def test_the_incentive_that_is_sent_holds_else_the_stored_one() -> None:
+    """IEC-JWG2: "if not already stored" in the notice, and the stored one where none is sent."""
+    stored = DevicePreferences(incentive="greenest")
+    for kind, offer in (("whitegoods", WASH), ("evse", CAR)):
+
+        def weight(sent: str | None, wishes: DevicePreferences, kind: Any = kind, offer: Any = offer) -> float:
+            sends = msgspec.structs.replace(offer, incentive=sent)
+            device = posed(known(kind, sends, preferences=wishes)).devices[0]
+            assert isinstance(device, Job | Charge)
+            return device.green_eur_per_kwh
+
+        assert weight(None, DevicePreferences()) == 0
+        assert weight(None, stored) == SETTINGS.green_eur_per_kwh
+        assert weight("cheapest", stored) == 0
+        assert weight("greenest", DevicePreferences(incentive="cheapest")) == SETTINGS.green_eur_per_kwh
+
+
+def test_what_the_home_generates_itself_is_green() -> None:
+    sun = [(-2400.0, -2500.0, -2300.0)] * (N - 1) + [(0.0, 0.0, 0.0)]
+    share = posed(green=[25.0] * N, pv=sun).prices.green_share
+    assert share[0] == 1.0
+    assert share[-1] == 0.25
+    assert posed(green=[None] * N, pv=[(-1400.0, -1500.0, -1300.0)] * N).prices.green_share[0] == 0.5
 
 
 TANK = ThermalFlexibility(

@@ -1,4 +1,4 @@
-"""A machine armed with an end time and a tariff with a cheaper period: the energy manager finds the start. JWG1, FSWG."""
+"""A machine armed with an end time and a tariff with a cheaper period: the energy manager finds the start. JWG1."""
 
 from datetime import datetime, timedelta
 from typing import Any

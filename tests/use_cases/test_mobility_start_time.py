@@ -1,6 +1,6 @@
 """A car that has to be charged by eight: the CEM finds the start in the cheapest hours that still do."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -8,9 +8,11 @@ import pytest
 
 from agents.cem.know_flexibility import Agreed
 from bus.envelope import instant
+from contracts.customer import DevicePreferences, SetPreferences
 from contracts.reasons import Reason
 from tests.support.grid import eventually
 from tests.support.negotiating import METER, RETAILER, negotiating
+from tests.support.people import phone
 from world.spec import DeviceSpec
 
 pytestmark = [pytest.mark.anyio, pytest.mark.use_case("mobility.start-time")]
@@ -68,6 +70,56 @@ async def test_it_starts_in_the_cheapest_hours_and_a_new_start_comes_only_until_
         tasks.cancel_scope.cancel()
 
 
+async def test_without_an_incentive_of_its_own_the_stored_one_decides_greenest_or_cheapest() -> None:
+    names = (METER, RETAILER, "h07.app.phone")
+    async with (
+        negotiating(STATION, speed=60.0, whole=True, others=names, cem={"plan": True}, evse1=WISH) as h,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(h.metered)
+        # the cheapest hour is the one from 13:00 UTC, the greenest the one from 15:00
+        hours = [0.30] * 24
+        hours[3] = 0.25
+        green = [20.0] * 24
+        green[5] = 95.0
+        await h.prices(*hours, green=tuple(green))
+        h.home.happens("plug_in", "evse1", energy_wh=40_000.0, stays_s=36_000.0)
+        cheapest = await eventually(lambda: h.cem.agreed(EVSE), 30)
+        assert datetime.fromtimestamp(cheapest.start, UTC).hour == 13
+        assert h.cem.offered(EVSE).incentive is None
+        async with phone(h.run) as voice:
+            greenest = DevicePreferences(incentive="greenest")
+            assert (await voice.home.prefer(SetPreferences(user="ada", devices={"evse.1": greenest}))).saved
+        moved = await eventually(lambda: _earlier(h, cheapest), 30)
+        assert datetime.fromtimestamp(moved.start, UTC).hour == 15
+        assert moved.start + 1800 <= h.cem.offered(EVSE).done_by.timestamp()
+        tasks.cancel_scope.cancel()
+
+
 def _earlier(h: Any, before: Agreed) -> Agreed | None:
     now = h.cem.agreed(EVSE)
     return now if now is not None and now.talk != before.talk else None
+
+
+async def test_what_begins_while_its_acceptance_is_still_written_down_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A start at once: the car's word that it charges overtakes the energy manager's disk."""
+    async with negotiating(STATION, speed=60.0, evse1=WISH) as h:
+        h.home.happens("plug_in", "evse1", energy_wh=40_000.0, stays_s=36_000.0)
+        await h.cem.offer(EVSE)
+        known = h.cem.known
+        honour = known.deals.honour
+
+        async def slow(word: Any, heard: Any) -> Any:
+            deal = await honour(word, heard)
+            await eventually(lambda: h.said("progress_noted"))
+            return deal
+
+        monkeypatch.setattr(known.deals, "honour", slow)
+        agreed = await h.cem.instruct(EVSE, start=instant(h.run.clock.now()))
+        assert isinstance(agreed, Agreed), agreed
+        assert agreed.state == "started"
+        late = await h.cem.instruct(EVSE, start=instant(h.run.clock.now() + 3600))
+        assert isinstance(late, Reason)
+        assert late.code == "already_started"

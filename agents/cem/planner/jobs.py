@@ -81,7 +81,7 @@ class JobPart(Part):
         self.most = self.peak.max(axis=0)
         starts = np.concatenate([way.starts_s for way in self.ways])
         later = (starts - starts.min()) / 3600.0
-        model.cost("wishes", self.choice, job.later_eur_per_h * later)
+        model.cost("wishes", self.choice, job.later_eur_per_h * later + self.mean @ _grey(world, job))
         model.cost("ties", self.choice, TIE_EUR * later)
         model.cost("wishes", self.undone, job.unmet_eur if job.must_run else job.value_eur)
 
@@ -106,7 +106,7 @@ class JobPart(Part):
         if not fits.any() or not (self.job.must_run or self.job.value_eur > 0):
             return
         starts = np.concatenate([way.starts_s for way in self.ways])
-        cost = self.mean @ (room.price() * room.hours)
+        cost = self.mean @ ((room.price() + self.job.green_eur_per_kwh * room.tariff.grey) * room.hours)
         cost += self.job.later_eur_per_h * (starts - starts.min()) / 3600.0
         order = starts if room.eager else cost
         best = int(np.where(fits, order, np.inf).argmin())
@@ -129,6 +129,11 @@ class JobPart(Part):
                 return way.programme.name, (Run(start_s=float(way.starts_s[k]), end_s=float(way.ends_s[k])),)
             k -= len(way.starts_s)
         raise AssertionError("a choice belongs to a way")
+
+
+def _grey(world: World, job: Job) -> Floats:
+    """(n) EUR that count for a kW in a slot, because it is not green."""
+    return job.green_eur_per_kwh * world.tariff.grey * world.slots.hours
 
 
 def _way(world: World, job: Job, programme: Programme) -> Way:
@@ -172,6 +177,7 @@ class PausingJobPart(Part):
         if count > k:
             return
         mean, highest = _cut_kw(programme, slot_s, count)
+        grey = _grey(world, self.job)
         run = model.columns(1, 0.0, 1.0, whole=True)
         model.put(once, run, 1.0)
         # Piece i may run in the usable slots i .. k - count + i.
@@ -182,6 +188,7 @@ class PausingJobPart(Part):
             self.power.add(slots, y[i], mean[i])
             self.highest.add(slots, y[i], highest[i])
             model.cost("ties", y[i], TIE_EUR * slots / max(1, world.slots.n))
+            model.cost("wishes", y[i], mean[i] * grey[slots])
             row = model.rows(f"{self.name}: every piece once", 1, 0.0, 0.0)
             model.put(row[0], y[i], 1.0)
             model.put(row[0], run, -1.0)
@@ -215,7 +222,8 @@ class PausingJobPart(Part):
         if not (self.job.must_run or self.job.value_eur > 0):
             return
         for w, (_, count, _, y, mean, highest) in enumerate(self.pieces):
-            fits, price = room.fits(self.phases), room.price() * room.hours
+            fits = room.fits(self.phases)
+            price = (room.price() + self.job.green_eur_per_kwh * room.tariff.grey) * room.hours
             for first in range(y.shape[1]):
                 slots = self.usable[first : first + count]
                 if np.any(np.diff(slots) > 1) or (highest > fits[slots] + 1e-9).any():

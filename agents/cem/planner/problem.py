@@ -151,6 +151,7 @@ class Job:
 
     name: str
     programmes: tuple[Programme, ...]
+    green_eur_per_kwh          times (1 - green share) is added: this job follows the greenest slots
     earliest_s: float
     latest_end_s: float
     interruptible: bool = False
@@ -164,6 +165,7 @@ class Job:
     phases: tuple[int, ...] = (1,)
     fixed: tuple[Pin, ...] = ()
 
+    green_eur_per_kwh: float = 0.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Charge:

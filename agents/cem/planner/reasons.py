@@ -74,8 +74,11 @@ class Explainer:
         inputs = {"own_w": float(self.own[slot]) * 1000, "sell_eur_per_kwh": float(self.tariff.sell[slot])}
         return Reason(code="own_surplus", text="It uses what the home generates itself.", binding=None, inputs=inputs)
 
-    def waits(self, slot: int, until: int) -> Reason | None:
-        now, then = float(self.price[slot]), float(self.price[until])
+    def waits(self, slot: int, until: int, then: float | None = None) -> Reason | None:
+        """``until`` is its next start; ``then`` what a kWh costs from then on, if it is not that slot's price alone."""
+        now = float(self.price[slot])
+        from_then_on = then is not None
+        then = float(self.price[until]) if then is None else then
         if then > now - CENT:
             return None
         inputs = {
@@ -83,8 +86,17 @@ class Explainer:
             "price_then_eur_per_kwh": then,
             "until_s": float(self.slots.edges_s[until]),
         }
-        text = f"It waits until {self.clock(until)}: then a kWh costs {then:.2f} EUR instead of {now:.2f} EUR."
+        when = "from then on" if from_then_on else "then"
+        text = f"It waits until {self.clock(until)}: {when} a kWh costs {then:.2f} EUR instead of {now:.2f} EUR."
         return Reason(code="waits_for_cheaper_slot", text=text, binding="price", inputs=inputs)
+
+    def waits_for_green(self, here: float, start: float, until_s: float) -> Reason | None:
+        """Green shares of the same energy, taken now and taken then."""
+        if start < here + 0.01:
+            return None
+        inputs = {"green_now_percent": 100 * here, "green_then_percent": 100 * start, "until_s": until_s}
+        text = f"It waits until {self.clock_s(until_s)} for greener energy: {start:.0%} instead of {here:.0%}."
+        return Reason(code="waits_for_greener_slot", text=text, binding="greenest", inputs=inputs)
 
     def cheap(self, slot: int, others: Floats) -> Reason:
         now = float(self.price[slot])
@@ -144,12 +156,14 @@ class Explainer:
             if slot >= start:
                 later = int(np.flatnonzero(power[slot:] > ON_KW)[0]) + slot
                 return self.waits(slot, later) or Reason(code="pauses", text=f"It pauses until {self.clock(later)}.")
-            return self._job_waits(part, slot, start, power, cost)
+            return self._job_waits(part, slot, start, runs[0].start_s, power, cost)
 
         return about
 
-    def _job_waits(self, part: Part, slot: int, start: int, power: Floats, cost: float) -> Reason:
-        """What the same run, begun here, would cost or break."""
+    def _job_waits(
+        self, part: JobPart | PausingJobPart, slot: int, start: int, start_s: float, power: Floats, cost: float
+    ) -> Reason:
+        """What the same run, begun here, would cost or break. It starts at ``start_s``, in the slot ``start``."""
         shape = power[start:][power[start:] > 1e-9] if isinstance(part, PausingJobPart) else power[start:]
         shape = shape[: self.slots.n - slot]
         weight = shape * self.slots.hours[slot : slot + len(shape)]
@@ -160,15 +174,22 @@ class Explainer:
         inputs = {
             "price_now_eur_per_kwh": here,
             "price_then_eur_per_kwh": cost,
-            "until_s": float(self.slots.edges_s[start]),
+            "until_s": start_s,
         }
-        until = self.clock(start)
+        until = self.clock_s(start_s)
         if here > cost + CENT:
             if own > 0.5 * weight.sum() and self.own[start : start + len(shape)].max(initial=0.0) > ON_KW:
                 text = f"It waits until {until} for what the home generates itself: a kWh costs {cost:.2f} EUR then."
                 return Reason(code="own_surplus", text=text, binding="price", inputs=inputs)
             text = f"It waits until {until}: then a kWh costs {cost:.2f} EUR instead of {here:.2f} EUR."
             return Reason(code="waits_for_cheaper_slot", text=text, binding="price", inputs=inputs)
+        if part.job.green_eur_per_kwh:
+            green = 1.0 - self.tariff.grey
+            now = float(weight @ green[slot : slot + len(shape)] / max(1e-9, weight.sum()))
+            energy = power * self.slots.hours
+            greener = self.waits_for_green(now, float(energy @ green / energy.sum()), start_s)
+            if greener is not None:
+                return greener
         for i, kw in enumerate(shape[: self.slots.n - slot]):
             if kw > ON_KW and power[slot + i] <= ON_KW and (bound := self.binding(part, slot + i, more_kw=float(kw))):
                 return bound
@@ -214,8 +235,14 @@ class Explainer:
                 text = f"It has what it gets until it leaves: {stored[-1]:.1f} kWh."
                 bound = self.binding(part, slot, more_kw=car.min_power_w / 1000) if short else None
                 return bound or Reason(code="target_reached", text=text, inputs=inputs)
-            best = int(later[self.price[later].argmin()])
-            waits = self.waits(slot, int(later[0])) or self.waits(slot, best)
+            taken = power[later] * self.slots.hours[later]
+            waits = self.waits(slot, int(later[0])) or self.waits(
+                slot, int(later[0]), float(taken @ self.price[later] / taken.sum())
+            )
+            if car.green_eur_per_kwh:
+                green = 1.0 - self.tariff.grey
+                then = float(taken @ green[later] / taken.sum())
+                waits = waits or self.waits_for_green(float(green[slot]), then, float(self.slots.edges_s[later[0]]))
             bound = self.binding(part, slot, more_kw=max(0.05, car.min_power_w / 1000))
             text = f"It goes on at {self.clock(int(later[0]))}, which is best for all together."
             return waits or bound or Reason(code="waits", text=text)

@@ -150,6 +150,36 @@ def test_the_greenest_slots_can_be_worth_more_than_the_cheapest() -> None:
     assert sum(solve(greenest).devices["evse.1"].power_w[8:12]) / 4 == pytest.approx(5000, abs=2)
 
 
+@pytest.mark.use_case("home.flexible-start")
+@pytest.mark.parametrize("pausing", [False, True])
+def test_a_job_follows_the_greenest_slots_where_that_is_wished(pausing: bool) -> None:
+    green = tuple(0.9 if 8 <= t < 12 else 0.2 for t in range(16))
+    buy = hourly(0.2, 0.2, 0.22, 0.2)
+    job = washer(interruptible=pausing, latest_end_s=at(16))
+    cheapest = solve(problem(16, buy, job, green_share=green))
+    greenest = solve(problem(16, buy, replace(job, green_eur_per_kwh=0.1), green_share=green))
+    assert sum(cheapest.devices["washer.1"].power_w[8:12]) == 0
+    assert greenest.devices["washer.1"].runs[0].start_s == at(8)
+    more_eur = greenest.costs.energy - cheapest.costs.energy
+    assert more_eur == pytest.approx(2 * 0.02), "a weight is no money"
+    why = greenest.devices["washer.1"].why[0]
+    assert why.code == "waits_for_greener_slot"
+    assert why.text == "It waits until 11:00 for greener energy: 90% instead of 20%."
+
+
+@pytest.mark.use_case("tariffs.user-choice")
+def test_what_a_car_waits_for_is_its_next_start() -> None:
+    """Not the cheapest of its later slots."""
+    buy = hourly(0.16, 0.16, 0.158, 0.08)
+    plan = solve(problem(16, buy, car(departure_s=at(16), energy_wh=5_000, max_power_w=9_000)))
+    course = plan.devices["evse.1"]
+    first = next(t for t, w in enumerate(course.power_w) if w > 10)
+    assert 8 <= first < 12
+    assert course.why[0].code == "waits_for_cheaper_slot"
+    assert course.why[0].inputs["until_s"] == at(first)
+    assert course.why[0].text.startswith("It waits until 11:00: from then on a kWh costs 0.1")
+
+
 @pytest.mark.parametrize("n", [92, 100])
 def test_days_of_92_and_100_quarter_hours_are_only_other_counts(n: int) -> None:
     case = problem(n, [0.2 + 0.1 * math.sin(t / 7) for t in range(n)], washer(), store(), car(departure_s=at(n - 3)))
