@@ -19,6 +19,7 @@ from agents.cem.keep_rules import KeepRules
 from agents.cem.keep_time import KeepTime
 from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
+from agents.cem.learn_heat import LearnHeat
 from agents.cem.obey_command import ObeyCommand
 from agents.cem.obey_limit import ObeyLimit
 from agents.cem.obey_order import ObeyOrder
@@ -56,6 +57,7 @@ AGENT = Agent(
         KnowPrices,
         Expect,
         KnowFlexibility,
+        LearnHeat,
         ThirdParties,
         KeepEnvelope,
         ObeyOrder,

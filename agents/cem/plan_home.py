@@ -5,6 +5,7 @@ a plan is ``carry_out_plan``'s.
 """
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -16,6 +17,7 @@ from agents.cem.expect import Expect
 from agents.cem.keep_envelope import KeepEnvelope
 from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
+from agents.cem.learn_heat import LearnHeat
 from agents.cem.look_ahead import bounds_ahead
 from agents.cem.obey_limit import ObeyLimit
 from agents.cem.planner.plan import Plan
@@ -33,6 +35,7 @@ from bus.address import Address
 from bus.bus import Bus
 from bus.clock import Clock
 from contracts.customer import PlanShown
+from contracts.flexibility import ThermalFlexibility
 from contracts.profiles import SLOT_S, PlannedPower
 from contracts.reasons import Reason
 
@@ -59,6 +62,7 @@ class PlanHome:
     prices: KnowPrices
     expect: Expect
     flexibility: KnowFlexibility
+    heat: LearnHeat
     preferences: Preferences
     envelopes: KeepEnvelope
     limits: ObeyLimit
@@ -146,8 +150,8 @@ class PlanHome:
     def slot(self) -> int:
         """The slot of the plan in force that holds now."""
         assert self.plan is not None
-        edges, now = self.plan.horizon.edges_s(), self.clock.now()
-        return max(0, min(sum(1 for edge in edges[1:] if edge <= now), self.plan.horizon.count - 1))
+        after = bisect_right(self.plan.horizon.edges_s(), self.clock.now())
+        return max(0, min(after - 1, self.plan.horizon.count - 1))
 
     # ---------------------------------------------------------------- planning
 
@@ -214,8 +218,8 @@ class PlanHome:
     def pose(self) -> Problem:
         """The home as it is known now. Raises BadProblem."""
         span = horizon(self.clock.now(), self.settings)
-        devices = [self._known(device) for device in self.premises.devices.values() if self._planned(device)]
         around = self._around(span.edges_s())
+        devices = [self._known(device, around) for device in self.premises.devices.values() if self._planned(device)]
         self.leave_room = surplus_has_its_time(around)
         return replace(pose(span, around, devices, self.settings), previous=self.plan)
 
@@ -251,17 +255,20 @@ class PlanHome:
             season=self.preferences.season,
         )
 
-    def _known(self, device: Device) -> Known:
+    def _known(self, device: Device, around: Surroundings) -> Known:
         held = self.hand.of(device.name)
         offer = self.flexibility.offers.get(device.address)
         agreed = self.flexibility.agreed.get(device.address)
         running = agreed is not None and agreed.state == "started"
         own = next((p for p in (of(device.name) for of in self.own_plan_of) if p), ())
+        now, n = self.clock.now(), len(around.outdoor_c)
+        flexibility = offer.flexibility if offer is not None and offer.controllable else None
+        thermal = flexibility if isinstance(flexibility, ThermalFlexibility) else None
         return Known(
             name=device.name,
             announce=device.announce,
             reading=device.reading,
-            flexibility=offer.flexibility if offer is not None and offer.controllable else None,
+            flexibility=flexibility,
             preferences=self.preferences.of(device.name, device.announce.device_class),
             switched_at=device.switched_at if device.switched_at > 0 else None,
             started_at=agreed.start if agreed is not None and running else None,
@@ -269,6 +276,8 @@ class PlanHome:
             start_at=held.at if held is not None and held.at is not None else self.start_at.get(device.name),
             pinned=self._pinned(device.name),
             own_plan=tuple(own),
+            demand_w=(self.heat.demand(device, now - now % SLOT_S, n) if thermal is not None else None) or (),
+            cop=self.heat.cop(device, around.outdoor_c, thermal) if thermal is not None else (),
         )
 
     def _pinned(self, device: str) -> tuple[Pin, ...]:

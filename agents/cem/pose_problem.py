@@ -7,6 +7,7 @@ from itertools import pairwise
 from math import inf, sqrt
 from zoneinfo import ZoneInfo
 
+from agents.cem.heat_history import surroundings_c
 from agents.cem.planner.problem import (
     Battery,
     Charge,
@@ -48,9 +49,9 @@ DOUBT_EUR_PER_KWH = 0.01
 """Weighs against what is far off or only forecast: at the same price, sooner is better."""
 FREE_W = 1e6
 """A bound that binds no home, in slots beside those that are bounded."""
-KEPT_SHARE = 0.9
 ALL_OWN_W = 2_000.0
 """With so much surplus what a device takes counts as the home's own, with less in proportion."""
+KEPT_SHARE = 0.9
 """Tomorrow is less sure than today."""
 SEASON_SHIFT_K = {"winter": 1.0, "autumn": 0.5, "spring": 0.0, "summer": -1.0}
 """A season that is felt shifts the lower comfort bound of heaters (IC-FR-PUC2 Inf.1A: by need, not by calendar)."""
@@ -73,6 +74,9 @@ class Known:
     """A user's own start."""
     pinned: tuple[Pin, ...] = ()
     own_plan: tuple[PlannedPower, ...] = ()
+    demand_w: Series = ()
+    """Heat that will be drawn, by slot; empty: as the device says."""
+    cop: Series = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,10 +151,6 @@ def _prices(around: Surroundings, settings: CemSettings) -> Prices:
     )
 
 
-def _connection(around: Surroundings, span: Horizon, settings: CemSettings) -> Connection:
-    n = span.count
-    contracted: Series = (settings.contract_consumption_w,) * n if settings.contract_consumption_w > 0 else ()
-    bounded_up = any(w < inf for w in around.upper_w)
 def _green_share(around: Surroundings) -> Series:
     """0..1 of what a device takes: the grid's share, and what the home generates itself is all green."""
     grid = (0.0 if g is None else g / 100 for g in around.green)
@@ -160,6 +160,10 @@ def _green_share(around: Surroundings) -> Series:
     return tuple(g + (1.0 - g) * min(1.0, w / ALL_OWN_W) for g, w in zip(grid, surplus, strict=True))
 
 
+def _connection(around: Surroundings, span: Horizon, settings: CemSettings) -> Connection:
+    n = span.count
+    contracted: Series = (settings.contract_consumption_w,) * n if settings.contract_consumption_w > 0 else ()
+    bounded_up = any(w < inf for w in around.upper_w)
     bounded_down = any(w > -inf for w in around.lower_w)
     return Connection(
         load_w=tuple(expected for expected, _, _ in around.load),
@@ -247,23 +251,23 @@ def _job(device: Known, profile: ProfileFlexibility, span: Horizon, settings: Ce
         interruptible=pausable and profile.alternatives[0].pause_at_most_s > 0,
         max_pause_s=profile.alternatives[0].pause_at_most_s,
         later_eur_per_h=settings.later_eur_per_h,
+        green_eur_per_kwh=_green(profile.incentive, device.preferences, settings),
         started_s=device.started_at,
         programme=device.running,
         phases=device.announce.phases,
         fixed=device.pinned,
-        green_eur_per_kwh=_green(profile.incentive, device.preferences, settings),
     )
+
+
+def _green(sent: str | None, stored: DevicePreferences, settings: CemSettings) -> float:
+    """What grey energy counts: the incentive that the device sends, else the one that its user has stored. IEC-JWG2."""
+    return settings.green_eur_per_kwh if (sent or stored.incentive) == "greenest" else 0.0
 
 
 def _battery(device: Known, storage: StorageFlexibility, around: Surroundings, settings: CemSettings) -> Battery:
     wanted = device.preferences
     capacity = storage.capacity_wh
     one_way = sqrt(min(max(storage.efficiency_share, 0.5), 1.0))
-def _green(sent: str | None, stored: DevicePreferences, settings: CemSettings) -> float:
-    """What grey energy counts: the incentive that the device sends, else the one that its user has stored. IEC-JWG2."""
-    return settings.green_eur_per_kwh if (sent or stored.incentive) == "greenest" else 0.0
-
-
     reserve = max(storage.lowest_percent, wanted.reserve_percent or 0.0)
     targets = tuple(
         EnergyTarget(by_s=t.at.timestamp(), energy_wh=capacity * t.lower_percent / 100) for t in storage.targets
@@ -348,32 +352,42 @@ def _charge(device: Known, storage: StorageFlexibility, span: Horizon, settings:
     )
 
 
-def _thermal(device: Known, heat: ThermalFlexibility, span: Horizon, around: Surroundings) -> Thermal:
-    n, wanted = span.count, device.preferences
+def comfort_c(
+    heat: ThermalFlexibility, wanted: DevicePreferences, *, away: bool, season: str | None
+) -> tuple[float, float]:
+    """Between which temperatures it has to stay: (lowest, highest)."""
     lowest = heat.lowest_c if wanted.lowest_c is None else wanted.lowest_c
     highest = heat.highest_c if wanted.highest_c is None else wanted.highest_c
-    if heat.heats and around.season is not None:
-        lowest += SEASON_SHIFT_K[around.season]
-    if around.away:
+    if heat.heats and season is not None:
+        lowest += SEASON_SHIFT_K[season]
+    if away:
         lowest, highest = (FROST_C, highest) if heat.heats else (lowest, highest + 20.0)
+    return lowest, max(highest, lowest)
+
+
+def _thermal(device: Known, heat: ThermalFlexibility, span: Horizon, around: Surroundings) -> Thermal:
+    n, wanted = span.count, device.preferences
+    lowest, highest = comfort_c(heat, wanted, away=around.away, season=around.season)
     target = wanted.target_c if wanted.target_c is not None else heat.target_c
     by = heat.target_at.timestamp() if heat.target_at is not None else None
     if wanted.ready_by is not None:
         by = next_local(wanted.ready_by, span.start_s, span.zone)
     targets = (HeatTarget(by_s=by, temperature_c=target),) if target is not None and by is not None else ()
-    outdoors = device.announce.device_class in ("heatpump", "hvac") and len(around.outdoor_c) == n
-    house = outdoors and heat.ambient_c < 18.0
+    outdoor = around.outdoor_c if len(around.outdoor_c) == n else (heat.ambient_c,) * n
+    said = heat.demand_w if heat.heats else -heat.demand_w
+    reading = device.reading
+    measured = reading.temperature_c if reading is not None else None  # an offer is as old as a kelvin
     return Thermal(
         name=device.name,
-        temperature_c=heat.temperature_c,
+        temperature_c=heat.temperature_c if measured is None else measured,
         capacity_wh_per_k=heat.capacity_wh_per_k,
         loss_w_per_k=heat.loss_w_per_k,
-        ambient_c=tuple(around.outdoor_c) if house else (heat.ambient_c,) * n,
+        ambient_c=tuple(surroundings_c(device.announce.device_class, heat, warm) for warm in outdoor),
         minimum_c=(lowest,) * n,
-        maximum_c=(max(highest, lowest),) * n,
-        cop=(max(heat.cop_share, 0.1),) * n,
+        maximum_c=(highest,) * n,
+        cop=device.cop or (max(heat.cop_share, 0.1),) * n,
         cools=not heat.heats,
-        demand_w=(heat.demand_w,) * n if heat.demand_w else (),
+        demand_w=device.demand_w or ((said,) * n if said else ()),
         min_power_w=heat.least_w,
         max_power_w=heat.upper_w,
         levels_w=tuple(w for w in heat.steps_w if w > 0),
