@@ -177,8 +177,9 @@ class ObeyOrders:
         await self.state.put("standing", wanted)
         return applied
 
-    async def _impose(self, standing: Standing) -> PowerApplied:
-        values = await self.hardware.look()
+    async def _impose(self, standing: Standing, values: Values | None = None) -> PowerApplied:
+        """``values``: of a look that no write came after."""
+        values = await self.hardware.look() if values is None else values
         plan = self.terminals.plan(_effective(standing, self.agreed), values)
         self._shows = None
         # What forgets is always told, also what it shows already: its own timer has to start anew.
@@ -201,7 +202,7 @@ class ObeyOrders:
                 return
             known = self._shows is not None
             try:
-                await self._impose(self.standing)
+                await self._impose(self.standing, values)
             except (DriverError, RangeError, Impossible) as problem:
                 self._shows = None
                 if not self._failing:

@@ -54,8 +54,9 @@ class PlanItself:
     @every("reading_every_s")
     async def keep_comfort(self) -> None:
         """The plan was made for a store as it was then: when it is far off, comfort goes first."""
-        current, offer = self.work.current, self.flexibility.now()
-        if current is None or current.instruction is not None or not isinstance(offer, ThermalFlexibility):
+        current = self.work.current
+        offer = self.flexibility.now() if current is not None and current.instruction is None else None
+        if not isinstance(offer, ThermalFlexibility):
             return
         low = offer.temperature_c < offer.lowest_c - BELOW_K
         high = offer.temperature_c > offer.highest_c + BELOW_K

@@ -79,8 +79,8 @@ async def _live(
             for method, mark in bound:
                 if mark is STARTED:
                     group.start_soon(method)
-                elif isinstance(mark, Every):
-                    group.start_soon(_repeat, method, _period(mark, settings), clock, _phase(bus.address, method))
+            for period_s, methods in turns(bound, settings):
+                group.start_soon(_repeat, methods, period_s, clock, _phase(bus.address, period_s))
             done = ready()
             if inspect.isawaitable(done):
                 await done
@@ -122,18 +122,37 @@ def _period(mark: Every, settings: Settings) -> float:
     return float(getattr(settings, mark.period)) if isinstance(mark.period, str) else mark.period
 
 
-def _phase(address: Address, method: Callable[[], Any]) -> float:
-    """Where in its period an agent takes its turn, 0 to 1: its own place, so that a street does not act in step."""
-    return crc32(f"{address}.{method.__qualname__}".encode()) / 2**32
+def _phase(address: Address, period_s: float) -> float:
+    """Where in a period an agent takes its turns, 0 to 1: its own place, so that a street does not act in step.
+
+    All of one agent have the same: it wakes once for them.
+    """
+    return crc32(f"{address} {period_s}".encode()) / 2**32
 
 
-async def _repeat(method: Callable[[], Any], period_s: float, clock: Clock, phase: float) -> None:
+def turns(bound: list[tuple[Any, object]], settings: Settings) -> list[tuple[float, list[Callable[[], Any]]]]:
+    """(period, what is done together). Plain methods of one period share a turn, in the order of the skills: an agent
+    is woken once for all of them. A coroutine may wait for others, so each has turns of its own."""
+    plain: dict[float, list[Callable[[], Any]]] = {}
+    found: list[tuple[float, list[Callable[[], Any]]]] = []
+    for method, mark in bound:
+        if isinstance(mark, Every):
+            period_s = _period(mark, settings)
+            if inspect.iscoroutinefunction(method):
+                found.append((period_s, [method]))
+            else:
+                plain.setdefault(period_s, []).append(method)
+    return found + list(plain.items())
+
+
+async def _repeat(methods: list[Callable[[], Any]], period_s: float, clock: Clock, phase: float) -> None:
     """Without drift; what a slow turn missed is left out, and how late each turn was is reported."""
     due = clock.now() - phase * period_s
     while True:
         due = max(due + period_s, clock.now())
         await clock.sleep_until(due)
         clock.late(clock.now() - due)
-        result = method()
-        if inspect.isawaitable(result):
-            await result
+        for method in methods:
+            result = method()
+            if inspect.isawaitable(result):
+                await result
