@@ -154,14 +154,13 @@ class KeepBalance:
 
     def _slot(self, now: float) -> Slot:
         start = now // SLOT_S * SLOT_S
+        if self.slots and self.slots[-1].start == start:
+            return self.slots[-1]
         if self.slots and self._day(self.slots[0].start) != self._day(start):
             self._say(self.slots[-1].start + SLOT_S)
             self.slots = []
-        if not self.slots or self.slots[-1].start != start:
-            sell = self.prices.sell(start, 1)[0]
-            self.slots.append(
-                Slot(start=start, buy=self.prices.buy(start, 1)[0], sell=sell or 0.0, taken={}, wanted={})
-            )
+        sell = self.prices.sell(start, 1)[0]
+        self.slots.append(Slot(start=start, buy=self.prices.buy(start, 1)[0], sell=sell or 0.0, taken={}, wanted={}))
         return self.slots[-1]
 
     def _say(self, until: float) -> None:

@@ -36,6 +36,10 @@ SHOWN_S = 48 * 3600.0
 """How far ahead prices are passed on, at most as far as they are known."""
 TAKES_PART = "tariffs.price-info"
 """A device that says so reacts to prices by itself; for all others the CEM interprets them."""
+OFF_BEAT = 0.2
+"""A sign of life that comes so much beside its period is one of somebody who has just come."""
+REMEMBERED = 8
+"""So many answers about prices are kept until a price changes."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,9 @@ class KnowPrices:
     _warned: dict[float, None] = field(default_factory=dict)
     _told_slot: float = float("-inf")
     _dear: dict[date, list[tuple[float, float, float]]] = field(default_factory=dict)
+    _said: object = None
+    _slotted: dict[tuple[float, int, float, bool], list[Piece]] = field(default_factory=dict)
+    _hello_at: dict[Address, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.stack = Stack(zone=self.settings.time_zone, fallback=self.settings.fallback_price_eur_per_kwh)
@@ -134,7 +141,17 @@ class KnowPrices:
 
     def _slots(self, start: float, n: int, slot_s: float, *, sold: bool = False) -> list[Piece]:
         first = self.time.tariff_time(start)
-        return slotted(list(self.stack.pieces(first, first + n * slot_s, sold=sold)), first, n, slot_s)
+        said = (tuple((layer.slots, layer.lasts) for layer in self.stack.layers.values()), self.stack.register)
+        if said != self._said:
+            self._said = said
+            self._slotted.clear()
+        key = first, n, slot_s, sold
+        if key not in self._slotted:  # a plan asks for five views of the same slots
+            if len(self._slotted) >= REMEMBERED:
+                self._slotted.clear()
+            pieces = list(self.stack.pieces(first, first + n * slot_s, sold=sold))
+            self._slotted[key] = slotted(pieces, first, n, slot_s)
+        return self._slotted[key]
 
     # ---------------------------------------------------------------- tariffs arrive
 
@@ -235,9 +252,12 @@ class KnowPrices:
             self.bus.tell(receiver, info)
 
     @hears(Hello, of=(APP,), where="home")
-    def greet(self, _hello: Hello, heard: Heard) -> None:
-        """An app has come: it need not wait for the next turn."""
-        self.tell(only=heard.sender)
+    def greet(self, hello: Hello, heard: Heard) -> None:
+        """An app has come: it need not wait for the next turn. One that keeps its beat has been here all the time."""
+        passed = heard.at - self._hello_at.get(heard.sender, float("-inf"))
+        self._hello_at[heard.sender] = heard.at
+        if abs(passed - hello.every_s) > OFF_BEAT * hello.every_s and not hello.leaving:
+            self.tell(only=heard.sender)
 
     def _to_tell(self) -> list[Address]:
         apps = [peer for peer in self.peers.of(APP) if peer.site == self.address.site]

@@ -51,11 +51,13 @@ class StartWhenGreen:
 
     @every("reading_every_s")
     def look(self) -> None:
-        share = self.prices.green(self.clock.now(), 1, 1.0)[0]
+        share: float | None = None
         for device in self.premises.devices.values():
             kind = device.announce.device_class
             above = self.preferences.of(device.name, kind).green_above_percent
             ours = above is not None and kind not in NOT_STARTED and TAKES_PART not in device.announce.use_cases
+            if ours and share is None:
+                share = self.prices.green(self.clock.now(), 1, 1.0)[0]
             if above is None or not ours or share is None or not self.preferences.controlled(device.name, kind):
                 if device.name in self._held:
                     self._held.discard(device.name)

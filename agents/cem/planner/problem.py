@@ -6,6 +6,7 @@ hard; what somebody wishes has a price and may stay unmet, which the plan then r
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ class BadProblem(ValueError):
         self.sentence = sentence
 
 
+@lru_cache(maxsize=16)
+def _edges_s(start_s: float, first_s: float, slot_s: float, count: int) -> Series:
+    return (start_s, *(start_s + first_s + slot_s * i for i in range(count)))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Horizon:
     """``count`` slots of ``slot_s`` from ``start_s``; the first may be what is left of a slot (``first_s``).
@@ -42,8 +48,7 @@ class Horizon:
 
     def edges_s(self) -> Series:
         """``count + 1`` instants: slot i lasts from edge i to edge i + 1."""
-        first = self.slot_s if self.first_s is None else self.first_s
-        return (self.start_s, *(self.start_s + first + self.slot_s * i for i in range(self.count)))
+        return _edges_s(self.start_s, self.slot_s if self.first_s is None else self.first_s, self.slot_s, self.count)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,12 +151,12 @@ class Job:
     interruptible              may pause between slots, at most ``max_pause_s`` at a time (0: as long as wanted)
     must_run                   left undone it counts ``unmet_eur`` and is reported; else doing it is worth ``value_eur``
     later_eur_per_h            price of each hour that it starts later than it could (< 0: it prefers late)
+    green_eur_per_kwh          times (1 - green share) is added: this job follows the greenest slots
     started_s, programme       it runs since then with that programme: the remainder is fixed
     """
 
     name: str
     programmes: tuple[Programme, ...]
-    green_eur_per_kwh          times (1 - green share) is added: this job follows the greenest slots
     earliest_s: float
     latest_end_s: float
     interruptible: bool = False
@@ -160,12 +165,12 @@ class Job:
     unmet_eur: float = 50.0
     value_eur: float = 0.0
     later_eur_per_h: float = 0.0
+    green_eur_per_kwh: float = 0.0
     started_s: float | None = None
     programme: str = ""
     phases: tuple[int, ...] = (1,)
     fixed: tuple[Pin, ...] = ()
 
-    green_eur_per_kwh: float = 0.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Charge:
