@@ -6,6 +6,7 @@ import msgspec
 
 from contracts.customer import PlanItem
 from contracts.device import Operating
+from contracts.flexibility import InstructionState
 from contracts.kit import Message
 from contracts.profiles import PriceSlot
 from contracts.reasons import Reason
@@ -78,6 +79,15 @@ class GroupAcknowledged(Message, frozen=True, kw_only=True):
     of: str
 
 
+class ShownJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's job on the display: when it runs, and how far it is."""
+
+    job: str
+    state: InstructionState
+    start: Instant | None = None
+    ends: Instant | None = None
+
+
 class Shown(Message, frozen=True, kw_only=True):
     """What the consumer's display shows now, said at home at every change, so that it can be checked on the bus.
 
@@ -108,6 +118,8 @@ class Shown(Message, frozen=True, kw_only=True):
     proposed: tuple[PlanItem, ...] = ()
     confirm_by: Instant | None = None
     green_percent: Percent | None = None
+    jobs: dict[str, ShownJob] = msgspec.field(default_factory=dict)
+    """The last job of each device, as the device itself shows it."""
 
 
 GROUP_SENDERS = (DSO, HES)

@@ -7,6 +7,7 @@ from agents.app.ask_home import AskHome
 from agents.app.push_message import PushMessage
 from agents.app.settings import AppSettings
 from agents.app.show import Show
+from agents.app.show_schedule import ShowJobs
 from agents.app.take_tariff import ShowTariff
 from agents.kit.agent import Agent
 from agents.kit.hold_tariffs import HoldTariffs
@@ -15,5 +16,5 @@ from contracts.roles import APP
 AGENT = Agent(
     role=APP,
     settings=AppSettings,
-    skills=(Show, PushMessage, AskHome, AnswerProposal, AcceptRuns, HoldTariffs, ShowTariff, AlertPrice),
+    skills=(Show, ShowJobs, PushMessage, AskHome, AnswerProposal, AcceptRuns, HoldTariffs, ShowTariff, AlertPrice),
 )

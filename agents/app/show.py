@@ -18,7 +18,7 @@ from contracts.emergency import DisplayNotice
 from contracts.metering import ContractNotice, GcpReading
 from contracts.profiles import PriceSlot
 from contracts.roles import CEM, DEVICES, GATEWAY, METER
-from contracts.system import Shown
+from contracts.system import Shown, ShownJob
 from contracts.tariff import PriceInfo
 
 _NOT_TOLD = ("fault",)
@@ -106,6 +106,9 @@ class Show:
         done = reading.operating == "finished" and before not in (None, "finished")
         energy = f", {reading.session_wh / 1000:.1f} kWh" if reading.session_wh else ""
         self._change(text=f"{name} has finished{energy}." if done else None, states=states, charged_wh=charged)
+
+    def job(self, device: str, job: ShownJob, text: str) -> None:
+        self._change(text=text, jobs={**self.picture.jobs, device: job})
 
     # ---------------------------------------------------------------- prices and plans
 

@@ -13,7 +13,7 @@ from tests.support.negotiating import PLANNED, Negotiating, negotiating
 from world.spec import DeviceSpec
 
 pytestmark = [pytest.mark.anyio, pytest.mark.use_case("home.flexible-start")]
-MACHINE = "h07.whitegoods.1"
+MACHINE, DISPLAY = "h07.whitegoods.1", "h07.app.display"
 SOCKET = DeviceSpec(
     name="whitegoods1", kind="whitegoods", product="netio_powercable_appliance", unit=40, rating_w=2_200, phases=1
 )
@@ -113,6 +113,7 @@ async def test_a_start_by_hand_goes_before_what_was_agreed_and_an_open_door_ends
         moved = h.cem.agreed(MACHINE)
         assert moved is not None
         assert moved.start is not None
+        assert agreed.start is not None
         assert moved.start < agreed.start  # what is reserved for it moves with it
         h.home.happens("open_door", "whitegoods1")
         assert await h.cem.tells(MACHINE, "succeeded", 30) == "finished_early"
@@ -138,3 +139,35 @@ async def test_a_start_whose_time_passed_while_it_was_dead_is_made_up_for_in_tim
             await eventually(lambda: h.cem.progress(MACHINE) is not None)
             told = h.cem.progress(MACHINE)
             assert told in (("started", "user_started"), ("aborted", "too_late"))
+
+
+async def test_the_user_sees_the_schedule_then_success_or_failure() -> None:
+    async with negotiating(SOCKET, speed=60.0, others=(DISPLAY,), whitegoods1=HOW) as h:
+        await h.start(DISPLAY, time_zone="UTC")
+
+        def shown() -> dict[str, Any]:
+            return h.said("shown")[-1]
+
+        def job() -> dict[str, Any]:
+            return shown()["jobs"].get("whitegoods.1") or {"state": None}
+
+        await armed(h)
+        agreed = await h.cem.instruct(MACHINE, start_in_s=180.0)
+        assert isinstance(agreed, Agreed)
+        await eventually(lambda: h.said("shown") and job()["state"] == "accepted")
+        assert _at(job()["start"]) == agreed.power[0].start
+        begins, ends = agreed.power[0].start, instant(agreed.power[-1].start.timestamp() + agreed.power[-1].duration_s)
+        assert shown()["notices"][0] == f"whitegoods.1: easy_care_40 starts at {begins:%H:%M} and ends at {ends:%H:%M}."
+        await eventually(lambda: job()["state"] == "started")
+        assert shown()["notices"][0].startswith("whitegoods.1: easy_care_40 runs until ")
+        await eventually(lambda: h.said("device_reading")[-1]["power_w"] > 30)
+        h.home.happens("open_door", "whitegoods1")
+        await eventually(lambda: job()["state"] == "succeeded")
+        assert any("easy_care_40 has succeeded: done" in text for text in shown()["notices"])
+        # the next one fails: what it hangs on falls silent while it runs
+        await armed(h)
+        assert isinstance(await h.cem.instruct(MACHINE, start_in_s=60.0), Agreed)
+        await eventually(lambda: job()["state"] == "started")
+        h.home.happens("fault", "whitegoods1", fault="silent")
+        await eventually(lambda: job()["state"] == "aborted")
+        assert any("easy_care_40 has failed: the hardware fell silent" in text for text in shown()["notices"])
