@@ -85,11 +85,12 @@ class PlanHome:
     _whys: set[str] = field(default_factory=set)
     _wake: anyio.Event = field(default_factory=anyio.Event)
     _bounded: object = None
+    _forecast_of: frozenset[str] = frozenset()
     _held: dict[str, Wish | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.prices.on_change.append(lambda: self.replan("prices"))
-        self.expect.on_change.append(lambda: self.replan("forecast"))
+        self.expect.on_change.append(self._see_forecast)
         self.flexibility.on_change.append(lambda device: self.replan(f"{device.role}.{device.name}"))
         self.preferences.on_change.append(lambda: self.replan("preferences"))
         self.envelopes.on_change.append(lambda: self.replan("envelope"))
@@ -102,6 +103,15 @@ class PlanHome:
         """Ask for a new plan; what comes together is planned together."""
         self._whys.add(why)
         self._wake.set()
+
+    def _see_forecast(self) -> None:
+        """The first of its kind is planned with at once; a fresher one is in time for the next quarter hour."""
+        known = frozenset(self.expect.forecasts)
+        if known != self._forecast_of:
+            self._forecast_of = known
+            self.replan("forecast")
+        else:
+            self._whys.add("forecast")
 
     def _see_bounds(self) -> None:
         controls = tuple((c.mode, c.held) for c in self.limits.controls.values())
