@@ -97,7 +97,8 @@ class Life:
     state: State = field(default_factory=State)
     account: Account = field(default_factory=Account)
     gcp_w: float = 0.0
-    """Of the quarter hour that has just passed."""
+    """Of the quarter hour that has just passed; so is ``pump_w``."""
+    pump_w: float = 0.0
     _stays: dict[int, Stay] = field(init=False)
     _errands: dict[int, Errand] = field(init=False)
     stay: Stay | None = None
@@ -143,7 +144,7 @@ class Life:
         wanted = 0.0 if orders.idle else battery_wants(rest, orders.battery)
         stored = batteries.step(BATTERY, before, QUARTER_S, wanted)
         gcp = rest + stored.power_w
-        self.gcp_w, self.row = gcp, row + 1
+        self.gcp_w, self.pump_w, self.row = gcp, pump, row + 1
         self.state = State(
             stored_wh=stored.energy_wh, tank_c=tank, missing_wh=state.missing_wh - car * HOURS, running=running
         )

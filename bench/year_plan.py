@@ -11,11 +11,12 @@ from math import exp
 
 from agents.cem.expect import LOAD_LASTS_S, SEEN_W, SKY_LASTS_S, SKY_SHARES
 from agents.cem.follow_plan import wish_for
+from agents.cem.heat_history import DAYS, Closed, HeatHistory, cop, drawn_w
 from agents.cem.history import History
 from agents.cem.planner.plan import Course, Plan
 from agents.cem.planner.problem import Horizon, Problem
 from agents.cem.planner.solve import solve
-from agents.cem.pose_problem import Band, Known, Surroundings, horizon, pose
+from agents.cem.pose_problem import Band, Known, Surroundings, horizon, pose, surplus_has_its_time
 from agents.cem.settings import CemSettings
 from agents.cem.wishes import Wish
 from agents.kit.price_stack import Stack, slotted
@@ -29,6 +30,7 @@ from bench.year_home import (
     CELLAR_C,
     COLDEST_C,
     HOTTEST_C,
+    HOURS,
     LOAD_WH,
     PUMP_W,
     QUARTER_S,
@@ -75,13 +77,15 @@ class Manager:
     life: Life
     settings: CemSettings = SETTINGS
     history: History = field(default_factory=History)
+    heat: HeatHistory = field(default_factory=HeatHistory)
     stack: Stack = field(init=False)
     plan: Plan | None = None
+    leave_room: bool = False
     made_at: int = -EACH
     _load_off_w: float = 0.0
     _sky_share: float = 1.0
     _priced_until: int = -1
-    _drawn_w: float = 0.0
+    _tank_c: float = 0.0
 
     def __post_init__(self) -> None:
         self.stack = Stack(zone=ZONE, fallback=self.settings.fallback_price_eur_per_kwh)
@@ -89,8 +93,9 @@ class Manager:
         first = max(0, self.life.row - 96 * LEARNED_DAYS)
         for row in range(first, self.life.row):
             self.history.add_load(at(row) + QUARTER_S / 2, float(self.life.home.load_w[row]), ZONE)
-        past = self.life.home.heat_w[max(0, self.life.row - 96) : self.life.row]
-        self._drawn_w = float(past.mean()) if len(past) else float(self.life.home.heat_w[:96].mean())
+        for row in range(max(0, self.life.row - 96 * DAYS), self.life.row):
+            self.heat.add(at(row) + QUARTER_S / 2, float(self.life.home.heat_w[row]), ZONE)
+        self._tank_c = self.life.state.tank_c
 
     # ---------------------------------------------------------------- a quarter hour
 
@@ -120,9 +125,10 @@ class Manager:
 
     def _wish(self, plan: Plan, kind: DeviceClass, slot: int, most_w: float) -> Wish | None:
         course: Course | None = plan.devices.get(kind)
-        return (
-            None if course is None else wish_for(kind, course, slot, plan.power_w[slot], most_w, at(self.life.row + 1))
-        )
+        if course is None:
+            return None
+        until = at(self.life.row + 1)
+        return wish_for(kind, course, slot, plan.power_w[slot], most_w, until, leave_room=self.leave_room)
 
     def learn(self) -> None:
         """From the quarter hour that has passed: as ``agents.cem.expect`` does with each reading."""
@@ -135,7 +141,14 @@ class Manager:
         if forecast < -SEEN_W:
             share = min(max(float(home.sun_w[row]) / forecast, SKY_SHARES[0]), SKY_SHARES[1])
             self._sky_share += GAIN * (share - self._sky_share)
-        self._drawn_w += (float(home.heat_w[row]) - self._drawn_w) / 96
+        self._learn_heat(middle, float(home.cop[row]))
+
+    def _learn_heat(self, middle: float, cop_share: float) -> None:
+        """As ``agents.cem.learn_heat`` does; nobody tells what was drawn, and the tank's sensor has tenths."""
+        offer, before = self._tank(), self._tank_c
+        self._tank_c = round(self.life.state.tank_c, 1)
+        over = Closed(middle, self.life.pump_w, before, self._tank_c, HOURS)
+        self.heat.take(middle, offer, drawn_w(offer, over, cop_share, CELLAR_C), ZONE)
 
     def _hear_prices(self) -> None:
         until = known_until(self.life.row)
@@ -150,7 +163,9 @@ class Manager:
 
     def pose(self) -> Problem:
         span = horizon(at(self.life.row), self.settings)
-        return replace(pose(span, self._around(span), self._devices(), self.settings), previous=self.plan)
+        around = self._around(span)
+        self.leave_room = surplus_has_its_time(around)
+        return replace(pose(span, around, self._devices(), self.settings), previous=self.plan)
 
     def _around(self, span: Horizon) -> Surroundings:
         n, now = span.count, span.start_s
@@ -187,7 +202,7 @@ class Manager:
         found = [
             _known("pv", ("measure",), -SUN_RATING_W, 0.0, None),
             _known("battery", ("measure", "setpoint"), -BATTERY.rating_w, BATTERY.rating_w, self._battery()),
-            _known("heatpump", ("measure", "setpoint", "limit_upper"), 0.0, PUMP_W, self._tank()),
+            self._pump(),
         ]
         if life.stay is not None and state.missing_wh > 1.0:
             leaves = instant(at(life.stay.leave))
@@ -216,6 +231,16 @@ class Manager:
             loss_per_day_percent=BATTERY.self_discharge_percent_per_day,
         )
 
+    def _pump(self) -> Known:
+        tank, n = self._tank(), horizon(at(self.life.row), self.settings).count
+        known = _known("heatpump", ("measure", "setpoint", "limit_upper"), 0.0, PUMP_W, tank)
+        now, here = at(self.life.row), outdoor_c(at(self.life.row) + QUARTER_S / 2)
+        self.heat.refer(tank.cop_share, here)
+        ahead = [outdoor_c(now + (number + 0.5) * QUARTER_S) for number in range(n)]
+        demand = self.heat.demand(now, n, QUARTER_S, ZONE, 0.0) or ()
+        performance = tuple(cop("heatpump", tank, self.heat, ahead))
+        return replace(known, demand_w=tuple(max(0.0, watts) for watts in demand), cop=performance)
+
     def _tank(self) -> ThermalFlexibility:
         return ThermalFlexibility(
             temperature_c=self.life.state.tank_c,
@@ -225,7 +250,6 @@ class Manager:
             loss_w_per_k=TANK_LOSS_W_PER_K,
             ambient_c=CELLAR_C,
             cop_share=float(self.life.home.cop[self.life.row]),
-            demand_w=self._drawn_w,
             upper_w=PUMP_W,
             minimum_on_s=MIN_ON_S,
             minimum_off_s=MIN_OFF_S,

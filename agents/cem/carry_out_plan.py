@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import TaskGroup
 
+from agents.cem.comfort import comfort_c, for_comfort
 from agents.cem.follow_plan import wish_for
 from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.plan_home import PlanHome
@@ -22,7 +23,7 @@ from agents.kit.skill import skill, started
 from bus.address import Address
 from bus.clock import Clock
 from bus.envelope import instant
-from contracts.flexibility import Instruct
+from contracts.flexibility import Instruct, ThermalFlexibility
 from contracts.metering import GcpReading
 from contracts.profiles import SLOT_S
 from contracts.reasons import Reason
@@ -32,6 +33,8 @@ MOVED_S = 300.0
 """A start that moves less is the same start."""
 LOOKS_AFTER_S = 300.0
 """A slot's mean says something after so long."""
+OFF_SHARE = 0.1
+"""Of what was planned: a large plant is never where its forecast is to the kilowatt."""
 OUTLIVES_S = SLOT_S
 """A plan's wish outlives its slot by this, so that a late plan leaves no gap; then the device is free."""
 
@@ -71,6 +74,8 @@ class CarryOutPlan:
     """The plan that the user has agreed to, where he wants to be asked."""
     _mean: Mean = field(default_factory=Mean)
     _off_plan: float = 0.0
+    _for_comfort: set[str] = field(default_factory=set)
+    """Devices that the plan does not hold now: it was wrong about them, and people would feel it."""
     _tasks: TaskGroup | None = None
     _talking: set[Address] = field(default_factory=set)
     _refused: dict[Address, float] = field(default_factory=dict)
@@ -78,6 +83,7 @@ class CarryOutPlan:
     def __post_init__(self) -> None:
         self.planning.on_plan.append(self.act)
         self.premises.on_meter.append(self._compare)
+        self.premises.on_meter.append(self._keep_comfort)
 
     @started
     async def keep_acting(self) -> None:
@@ -116,7 +122,7 @@ class CarryOutPlan:
         for device in self.premises.devices.values():
             kind = device.announce.device_class
             course = plan.devices.get(device.name if kind != "pv" or len(pvs) == 1 else "pv")
-            if course is None or not self.planning.steers(device):
+            if course is None or not self.planning.steers(device) or device.name in self._for_comfort:
                 continue
             most = course.power_w[slot] if kind == "pv" else device.announce.nominal_upper_w
             if kind == "pv":
@@ -166,6 +172,24 @@ class CarryOutPlan:
         finally:
             self._talking.discard(device.address)
 
+    def _keep_comfort(self) -> None:
+        """Between two plans a tank may be drawn empty."""
+        found = {device.name for device in self.premises.devices.values() if self._needs_comfort(device)}
+        if found != self._for_comfort:
+            self._for_comfort = found
+            self.act()
+
+    def _needs_comfort(self, device: Device) -> bool:
+        offer = self.flexibility.offers.get(device.address)
+        heat = None if offer is None else offer.flexibility
+        warm = None if device.reading is None else device.reading.temperature_c
+        if not isinstance(heat, ThermalFlexibility) or warm is None:
+            return False
+        wanted = self.preferences.of(device.name, device.announce.device_class)
+        away = self.preferences.away(self.clock.now())
+        band = comfort_c(heat, wanted, away=away, season=self.preferences.season)
+        return for_comfort(warm, band, heats=heat.heats, already=device.name in self._for_comfort)
+
     def _compare(self) -> None:
         """What is metered goes too far from what was planned: plan anew, once a slot."""
         plan, gcp = self.planning.plan, self.premises.gcp
@@ -176,6 +200,7 @@ class CarryOutPlan:
         mean = self._mean.feed(gcp, began)
         if mean is None or began == self._off_plan:
             return
-        if abs(mean - plan.power_w[slot]) > self.settings.plan_deviation_w:
+        planned = plan.power_w[slot]
+        if abs(mean - planned) > max(self.settings.plan_deviation_w, OFF_SHARE * abs(planned)):
             self._off_plan = began
             self.planning.replan("off plan")

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from math import inf, sqrt
-from zoneinfo import ZoneInfo
 
+from agents.cem.comfort import comfort_c
 from agents.cem.heat_history import surroundings_c
 from agents.cem.planner.problem import (
     Battery,
@@ -30,6 +29,7 @@ from agents.cem.planner.problem import (
 )
 from agents.cem.planner.problem import Device as PlanDevice
 from agents.cem.settings import CemSettings
+from agents.kit.local_day import next_local
 from contracts.customer import DevicePreferences
 from contracts.device import Announce, DeviceReading
 from contracts.flexibility import (
@@ -43,8 +43,6 @@ from contracts.profiles import SLOT_S, PlannedPower
 
 Band = tuple[float, float, float]
 """Expected, lower, upper."""
-FROST_C = 8.0
-"""What a home keeps while everybody is away."""
 DOUBT_EUR_PER_KWH = 0.01
 """Weighs against what is far off or only forecast: at the same price, sooner is better."""
 FREE_W = 1e6
@@ -53,8 +51,6 @@ ALL_OWN_W = 2_000.0
 """With so much surplus what a device takes counts as the home's own, with less in proportion."""
 KEPT_SHARE = 0.9
 """Tomorrow is less sure than today."""
-SEASON_SHIFT_K = {"winter": 1.0, "autumn": 0.5, "spring": 0.0, "summer": -1.0}
-"""A season that is felt shifts the lower comfort bound of heaters (IC-FR-PUC2 Inf.1A: by need, not by calendar)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -352,19 +348,6 @@ def _charge(device: Known, storage: StorageFlexibility, span: Horizon, settings:
     )
 
 
-def comfort_c(
-    heat: ThermalFlexibility, wanted: DevicePreferences, *, away: bool, season: str | None
-) -> tuple[float, float]:
-    """Between which temperatures it has to stay: (lowest, highest)."""
-    lowest = heat.lowest_c if wanted.lowest_c is None else wanted.lowest_c
-    highest = heat.highest_c if wanted.highest_c is None else wanted.highest_c
-    if heat.heats and season is not None:
-        lowest += SEASON_SHIFT_K[season]
-    if away:
-        lowest, highest = (FROST_C, highest) if heat.heats else (lowest, highest + 20.0)
-    return lowest, max(highest, lowest)
-
-
 def _thermal(device: Known, heat: ThermalFlexibility, span: Horizon, around: Surroundings) -> Thermal:
     n, wanted = span.count, device.preferences
     lowest, highest = comfort_c(heat, wanted, away=around.away, season=around.season)
@@ -419,13 +402,3 @@ def _generator(device: Known, modes: ModesFlexibility) -> Generator | None:
         phases=device.announce.phases,
         fixed=device.pinned,
     )
-
-
-def next_local(at: time, now: float, zone: str) -> float:
-    """The next instant at which local clocks show this time. A time that a clock change skips comes an hour later."""
-    here = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(zone))
-    day = here.date()
-    instant = datetime.combine(day, at, tzinfo=here.tzinfo).timestamp()
-    if instant <= now:
-        instant = datetime.combine(day + timedelta(days=1), at, tzinfo=here.tzinfo).timestamp()
-    return instant

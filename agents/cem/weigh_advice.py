@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from agents.cem.know_flexibility import KnowFlexibility
-from agents.cem.pose_problem import next_local
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Claim, Device, Premises
 from agents.cem.settings import CemSettings
 from agents.cem.third_parties import ThirdParties
 from agents.cem.wishes import Wish, Wishes
+from agents.kit.local_day import next_local
 from agents.kit.skill import answers, every, skill
 from bus import tracing
 from bus.clock import Clock

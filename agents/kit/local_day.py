@@ -37,3 +37,10 @@ def earlier_day(at: float, days: int, zone: str) -> float:
     """The same local time some days before."""
     here = local(at, zone)
     return instant_of(here.date() - timedelta(days=days), here.timetz().replace(tzinfo=None), zone)
+
+
+def next_local(at: time, now: float, zone: str) -> float:
+    """The next instant at which local clocks show this time. A time that a clock change skips comes an hour later."""
+    today = date_at(now, zone)
+    instant = instant_of(today, at, zone)
+    return instant if instant > now else instant_of(today + timedelta(days=1), at, zone)

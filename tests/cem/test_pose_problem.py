@@ -14,9 +14,10 @@ from agents.cem.look_ahead import bounds_ahead
 from agents.cem.planner.plan import Course
 from agents.cem.planner.problem import Battery, Charge, Fixed, Generator, Job, Problem, Pv, Thermal
 from agents.cem.planner.solve import solve
-from agents.cem.pose_problem import Known, Surroundings, horizon, next_local, pose, surplus_has_its_time
+from agents.cem.pose_problem import Known, Surroundings, horizon, pose, surplus_has_its_time
 from agents.cem.premises import Claim
 from agents.cem.settings import CemSettings
+from agents.kit.local_day import next_local
 from bus.envelope import instant
 from contracts.customer import DevicePreferences
 from contracts.device import Announce, DeviceClass, DeviceReading
@@ -189,6 +190,38 @@ def test_a_felt_winter_heats_more_than_a_felt_summer() -> None:
     assert isinstance(winter, Thermal)
     assert isinstance(summer, Thermal)
     assert winter.minimum_c[0] > summer.minimum_c[0]
+
+
+def test_heat_is_posed_as_learned_else_as_the_device_says_it() -> None:
+    said = msgspec.structs.replace(TANK, demand_w=240.0, cop_share=3.0)
+    learned = {"demand_w": tuple(float(n) for n in range(N)), "cop": (2.5,) * N}
+    plain, wise = (posed(known("heatpump", said, **more)).devices[0] for more in ({}, learned))
+    assert isinstance(plain, Thermal)
+    assert isinstance(wise, Thermal)
+    assert (plain.demand_w, plain.cop) == ((240.0,) * N, (3.0,) * N)
+    assert (wise.demand_w, wise.cop) == (learned["demand_w"], learned["cop"])
+
+
+def test_what_a_cooled_room_takes_in_is_a_gain() -> None:
+    room = posed(known("hvac", msgspec.structs.replace(TANK, heats=False, demand_w=500.0))).devices[0]
+    assert isinstance(room, Thermal)
+    assert room.cools
+    assert room.demand_w == (-500.0,) * N
+
+
+def test_the_temperature_that_is_measured_now_counts_not_the_offers() -> None:
+    reading = DeviceReading(
+        at=instant(NOW),
+        power_w=0.0,
+        power_by_phase_w=(0.0, 0.0, 0.0),
+        operating="idle",
+        lower_w=0.0,
+        upper_w=3000.0,
+        temperature_c=49.2,
+    )
+    tank = posed(known("waterheater", TANK, reading=reading)).devices[0]
+    assert isinstance(tank, Thermal)
+    assert tank.temperature_c == 49.2
 
 
 def test_a_generator_runs_by_its_modes() -> None:
