@@ -1,88 +1,116 @@
-"""Every conversation of the street: whoever answers for real keeps to the table towards a scripted opener."""
+"""Every conversation, both sides: real agents and scripted ones keep to the table, and refuse who does not."""
 
-from datetime import timedelta
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
+import anyio
 import pytest
 
-from bus.address import Address
-from bus.talk import Talk
-from contracts import all as everything
-from contracts.device import Announce, AskStatus, SetPower
-from contracts.emergency import BeginEmergency, ControlCommand, EndEmergency
-from contracts.grid_state import AskAdjustment
-from contracts.kit import END, Lapsed, Message
-from contracts.metering import AskPower, CheckMeter
+from contracts.all import conversations
+from contracts.kit import END, Turn
 from contracts.operator import ORDERS
-from contracts.power_limit import Heartbeat, SetFailsafe, SetLimit
-from contracts.reasons import Reason
-from tests.chaos.test_bad_input import CEM, DSO, EVSE, GATEWAY, HES, METER, street
-from tests.support.grid import START
+from tests.conformance.partners import Pair, along, converse, faults, pairs, wrong_openings
+from tests.conformance.whole_home import WholeHome, whole_home
+from tests.support.grid import eventually
 
 pytestmark = pytest.mark.anyio
-WHY = Reason(code="test", text="a test")
-ANNOUNCE = Announce(
-    device_class="evse",
-    maker="test",
-    model="scripted",
-    functions=("measure",),
-    use_cases=(),
-    nominal_lower_w=0.0,
-    nominal_upper_w=11_000.0,
-)
-LIMIT = SetLimit(direction="consumption", active=True, limit_w=9_000.0, reason=WHY)
-FAILSAFE = SetFailsafe(consumption_w=5_000.0, production_w=-3_000.0, duration_s=7_200.0)
-COMMAND = ControlCommand(kind="clearance", device="evse.1", reason=WHY)
-ADJUSTMENT = AskAdjustment(
-    area="street", change_w=-2_000.0, within_s=300.0, until=START + timedelta(hours=1), reason=WHY
-)
-# (table, who opens, who answers, with what)
-TALKS: list[tuple[str, str, str, Message]] = [
-    ("limit_write", DSO, CEM, LIMIT),
-    ("failsafe_write", DSO, CEM, FAILSAFE),
-    ("power_query", DSO, CEM, AskPower()),
-    ("meter_check", HES, METER, CheckMeter(missing_since=START)),
-    ("load_request", DSO, CEM, ADJUSTMENT),
-    ("emergency_begin", DSO, CEM, BeginEmergency(confirm=True, reason=WHY)),
-    ("emergency_begin", DSO, GATEWAY, BeginEmergency(confirm=True, reason=WHY)),
-    ("emergency_end", DSO, CEM, EndEmergency(confirm=True)),
-    ("emergency_end", DSO, GATEWAY, EndEmergency(confirm=True)),
-    ("direct_control", DSO, CEM, COMMAND),
-    ("direct_control", DSO, GATEWAY, COMMAND),
-    ("direct_control", GATEWAY, EVSE, COMMAND),
-    ("device_join", EVSE, CEM, ANNOUNCE),
-    ("power_control", CEM, EVSE, SetPower(upper_w=6_900.0, reason=WHY)),
-    ("status_check", CEM, EVSE, AskStatus()),
-]
+ROUNDS = 2
+SEED = 7
+ANSWERED_WALL_S, ASKED_WALL_S = 20.0, 1.0
+WAITS_FOR_A_PERSON = {"question"}
+BY_THEIR_OWN_BOOK = {"TariffTaken", "BandsSet", "LimitAccepted", "FailsafeAccepted"}
+"""Who asks for these keeps a book of his own: an acceptance of what is not in it is late, and no fault."""
+WORDS_OF_TALKS = {
+    turn.says.__name__ for table in conversations().values() if table not in ORDERS for turn in table.turns
+}
 
 
-def test_no_table_is_left_out() -> None:
-    """Operators' orders are opened by tools at the control room, in tests/dso/test_orders.py."""
-    assert {name for name, *_ in TALKS} == set(everything.conversations()) - {table.name for table in ORDERS}
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
 
 
-async def test_every_answerer_says_what_its_table_allows_and_then_no_more() -> None:
-    async with street() as (run, running, _words, _hardware):
-        for name, opener, answerer, opening in TALKS:
-            table = everything.conversations()[name]
-            scripted = run.servers.bus(Address.parse(opener), run.clock)
-            scripted.on(Heartbeat, _nothing)
-            await scripted.open()
-            run.closing(scripted.connection)
-            await scripted.run(run._tasks)
-            may = tuple(table.says(table.answerer))
-            async with scripted.talk(table, Address.parse(answerer)) as talk:
-                await talk.say(opening)
-                answer = await _hear(talk, (*may, Lapsed))
-                assert isinstance(answer, may), f"{name}: {answerer} said {answer} to {opener}"
-                assert talk.state == END
-            await scripted.close()
-        assert {who: bus.counts["handler_failed"] for who, bus in running.items()} == dict.fromkeys(running, 0)
+@pytest.fixture(scope="module")
+async def home() -> AsyncIterator[WholeHome]:
+    async with whole_home(SEED) as running:
+        yield running
 
 
-async def _hear(talk: Talk, kinds: tuple[type[Any], ...]) -> object:
-    return await talk.hear(*kinds)
+def real_pairs(home: WholeHome) -> list[Pair]:
+    """Each table between the scripted opener of each role and one real answerer of each role."""
+    found: dict[tuple[str, str, str], Pair] = {}
+    for pair in pairs(home.run.servers.permissions, list(home.scripted), list(home.real)):
+        found.setdefault((pair.table.name, pair.opener.role, pair.answerer.role), pair)
+    return list(found.values())
 
 
-def _nothing(_message: object, _heard: object) -> None:
-    """The opener takes heartbeats, and does nothing with them."""
+def assert_lawful(home: WholeHome) -> None:
+    """All that was said in talks so far, by real agents to each other and to scripted ones, is as the tables say."""
+    wrong = {id for partner in home.scripted.values() for id in partner.unlawful}
+    assert faults(home.words, wrong) == []
+    assert faults(home.beyond, wrong) == []
+
+
+async def test_no_table_is_left_out(home: WholeHome) -> None:
+    assert {pair.table.name for pair in real_pairs(home)} == set(conversations())
+
+
+async def test_every_answerer_says_what_its_table_allows_whatever_lawful_is_said_to_it(home: WholeHome) -> None:
+    """Whoever cannot answer without a person may be silent, as its table says; nobody else."""
+    silent = set()
+    for number in range(ROUNDS):
+        for pair in real_pairs(home):
+            partner = home.scripted[pair.opener]
+            within = ASKED_WALL_S if pair.table.name in WAITS_FOR_A_PERSON else ANSWERED_WALL_S
+            async with partner.bus.talk(pair.table, pair.answerer) as talk:
+                with anyio.move_on_after(within):
+                    await converse(talk, partner.any, SEED + number)
+            if talk.lapsed or talk.state != END:
+                silent.add(pair.table.name)
+    assert silent <= WAITS_FOR_A_PERSON
+    assert home.counts("handler_failed") == {}
+    assert_lawful(home)
+
+
+async def test_who_speaks_out_of_turn_is_refused(home: WholeHome) -> None:
+    """Each word that the rights allow, in a talk that nobody opened; and each opening outside of any talk."""
+    permissions = home.run.servers.permissions
+    said: dict[str, tuple[str, str]] = {}
+    for sender, partner in home.scripted.items():
+        for receiver in home.real:
+            for kind, in_talk in wrong_openings(permissions, sender, receiver):
+                talk = f"never-opened-{kind.__name__}" if in_talk else None
+                id = await partner.say_wrongly(receiver, kind, talk)
+                said[id] = kind.__name__, f"{sender} to {receiver}"
+    assert {word for word, _ in said.values()} >= WORDS_OF_TALKS
+    due = {id for id, (word, _) in said.items() if word not in BY_THEIR_OWN_BOOK}
+    with suppress(TimeoutError):
+        await eventually(lambda: due <= refused(home))
+    assert sorted(said[id] for id in due - refused(home)) == []
+    assert home.counts("handler_failed") == {}
+    assert_lawful(home)
+
+
+async def test_every_way_through_every_table_can_be_gone_and_what_is_said_beside_it_is_refused(home: WholeHome) -> None:
+    """Both sides scripted, with the rights of their roles: the servers let through all that a table allows."""
+    scripted = list(home.scripted)
+    gone: set[tuple[str, Turn]] = set()
+    for pair in pairs(home.run.servers.permissions, scripted, scripted):
+        opener, answerer = home.scripted[pair.opener], home.scripted[pair.answerer]
+        for way in pair.table.paths():
+            answerer.way = way
+            async with opener.bus.talk(pair.table, pair.answerer) as talk:
+                await converse(talk, along(way))
+            assert [line.partition(": ")[2] for line in talk.transcript] == [turn.says.__name__ for turn in way]
+            gone |= {(pair.table.name, turn) for turn in way}
+    assert gone == {(table.name, turn) for table in conversations().values() for turn in table.turns}
+    said = {id for partner in home.scripted.values() for id in partner.beside}
+    assert said
+    with suppress(TimeoutError):
+        await eventually(lambda: said <= refused(home))
+    assert said - refused(home) == set()
+
+
+def refused(home: WholeHome) -> set[str]:
+    """Ids of all words of scripted partners that were called out of turn."""
+    return {id for partner in home.scripted.values() for id, code in partner.refusals.items() if code == "out_of_turn"}
