@@ -293,7 +293,7 @@ class Nursery:
             decoder(kind)
         KeyPair.new().sign("")  # the cryptographic library loads its parts when first used: over a megabyte
         Resource.create({})
-        importlib.import_module("agents.cem.planner.solve")  # numpy and the solver: each energy manager would load them
+        importlib.import_module("agents.cem.planner.warm").warm()  # each energy manager would do it for itself
         uvloop.run(_nothing())  # imports what a first loop imports; it is closed again before anything is forked
 
     def serve(self) -> None:
