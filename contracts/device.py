@@ -100,6 +100,8 @@ class DeviceReading(Message, frozen=True, kw_only=True):
     """Of what stores heat or cold: the tank of a water heater, heat pump or generator, an air conditioner's room."""
     outdoor_temperature_c: Celsius | None = None
     """Where the device has a sensor for it."""
+    grid_connected: bool | None = None
+    """Whether the inverter is connected to the grid: one that runs without forms an island. None: it cannot tell."""
     session_wh: Wh | None = None
     """Charged since the car was plugged in, where the station counts it."""
 

@@ -55,6 +55,7 @@ POINTS: dict[str, dict[str, bool]] = {
         "command": True,
         "enabled": True,
         "rating_w": False,
+        "grid_state": False,
         "charge_limit_percent": True,
         "discharge_limit_percent": True,
         "setpoint_mode": True,

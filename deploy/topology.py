@@ -62,6 +62,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     capacity_wh   of a battery
     soc_percent   of a battery, as the run starts
     efficiency_share, self_discharge_percent_per_day   of a battery
+    backup        a battery carries its home while the street is dark
     silence_s, failsafe_a   what the device does by itself without its master, see ``world.spec.DeviceSpec``
     rating_var    reactive power at the rating, + = inductive
     profile       SimBench profile that drives the simulated hardware
@@ -82,6 +83,7 @@ class AgentEntry(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
     soc_percent: float = 5.0
     efficiency_share: float = 0.95
     self_discharge_percent_per_day: float = 0.13
+    backup: bool = False
     silence_s: float = 0.0
     failsafe_a: float = 0.0
     profile: str = ""

@@ -94,6 +94,7 @@ def _device(entry: AgentEntry) -> DeviceSpec:
         efficiency_share=entry.efficiency_share,
         self_discharge_percent_per_day=entry.self_discharge_percent_per_day,
         soc_percent=entry.soc_percent,
+        backup=entry.backup,
         silence_s=entry.silence_s,
         failsafe_a=entry.failsafe_a,
         measures=entry.measures,

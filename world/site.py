@@ -16,6 +16,8 @@ from world.equipment import (
     build,
     draw,
 )
+from world.equipment.base import DARK, NOMINAL_V
+from world.island import Island, carry, watch_grid
 from world.physics import evse, house
 from world.profiles import Noise
 from world.spec import EventSpec, SiteSpec, WorldError
@@ -54,6 +56,7 @@ class SiteState(msgspec.Struct, kw_only=True):
     counter: Counter
     extras: list[Extra]
     devices: dict[str, msgspec.Raw]
+    island: Island = Island()
 
 
 class Site:
@@ -72,6 +75,8 @@ class Site:
         self.counter = Counter(import_wh=chance.uniform(*DEFAULT_METER_WH), export_wh=chance.uniform(*DEFAULT_METER_WH))
         self._appliance_phase = chance.randrange(3)
         self._extras: list[Extra] = []
+        self.island = Island()
+        self._backups = [one for one in self.devices if isinstance(one, BatteryUnit) and one.spec.backup]
         self.power_w: Triple = [0.0, 0.0, 0.0]
         self.reactive_power_var: Triple = [0.0, 0.0, 0.0]
 
@@ -87,6 +92,20 @@ class Site:
         known = ", ".join(one.spec.name for one in self.devices) or "none"
         raise WorldError(self.spec.name, f"has no device {name!r}, it has {known}")
 
+    def moment(self, instant: float, dt_s: float, outdoor_c: float, grid_v: Phased) -> Moment:
+        """The next step with the grid's voltage at the connection point; an island has its own inside."""
+        self.island = watch_grid(self.island, grid=grid_v[0] > 0.0, backup=bool(self._backups), dt_s=dt_s)
+        island = self.island
+        volts = grid_v if not island.alone else (NOMINAL_V, NOMINAL_V, NOMINAL_V) if island.carries else DARK
+        return Moment(
+            instant=instant,
+            dt_s=dt_s,
+            outdoor_c=outdoor_c,
+            voltage_v=volts,
+            alone=island.alone,
+            generation_share=island.generation_share,
+        )
+
     def advance(self, moment: Moment) -> None:
         """One step: afterwards ``power_w`` and ``reactive_power_var`` hold the exchange per phase."""
         power, reactive = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
@@ -100,8 +119,16 @@ class Site:
             _add(power, one.power_w, one.shares)
             if one.reactive_power_var:
                 _add(reactive, one.reactive_power_var, one.shares)
+        if moment.alone:
+            if moment.live:
+                self._carry(sum(power), moment.dt_s)
+            power, reactive = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
         self.power_w, self.reactive_power_var = power, reactive
         self.counter.count(sum(power), moment.dt_s)
+
+    def _carry(self, net_w: float, dt_s: float) -> None:
+        given, rating = sum(one.power_w for one in self._backups), sum(one.spec.rating_w for one in self._backups)
+        self.island = carry(self.island, net_w=net_w, battery_w=given, rating_w=rating, dt_s=dt_s)
 
     def _add_extras(self, power: Triple, instant: float) -> None:
         if not self._extras:
@@ -167,10 +194,10 @@ class Site:
 
     def dump(self) -> SiteState:
         devices = {one.spec.name: msgspec.Raw(msgspec.json.encode(one.dump())) for one in self.devices}
-        return SiteState(counter=self.counter, extras=self._extras, devices=devices)
+        return SiteState(counter=self.counter, extras=self._extras, devices=devices, island=self.island)
 
     def load(self, state: SiteState) -> None:
-        self.counter, self._extras = state.counter, state.extras
+        self.counter, self._extras, self.island = state.counter, state.extras, state.island
         for name, stored in state.devices.items():
             self.device(name).load(msgspec.json.decode(stored))
 

@@ -43,6 +43,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     phase          the one that a single-phase device hangs on; None: drawn from the seed
     capacity_wh, efficiency_share, self_discharge_percent_per_day  of a battery
     soc_percent    of a battery at the start; one that has served a house without PV is at its reserve
+    backup         of a battery: it carries its site as an island while the street is dark
     silence_s      setting of the device: after so long without its master it goes into its own safe state (0: never). A
                    charging point that nobody reads then gives ``failsafe_a`` per phase; a battery or heat pump that
                    nobody writes to works for itself again
@@ -61,6 +62,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     capacity_wh: float = 0.0
     efficiency_share: float = 0.95
     self_discharge_percent_per_day: float = 0.13
+    backup: bool = False
     soc_percent: float = 5.0
     silence_s: float = 0.0
     failsafe_a: float = 0.0

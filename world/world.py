@@ -204,7 +204,7 @@ class World:
     def _look(self, dt_s: float) -> None:
         outdoor = outdoor_c(self.instant)
         for site, volts in zip(self.sites, self._voltages, strict=True):
-            self._moments[site.spec.name] = Moment(instant=self.instant, dt_s=dt_s, outdoor_c=outdoor, voltage_v=volts)
+            self._moments[site.spec.name] = site.moment(self.instant, dt_s, outdoor, volts)
 
     def _read_voltages(self) -> list[Phased]:
         by_bus = self.solution.voltage_v.tolist()

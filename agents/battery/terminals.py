@@ -16,6 +16,9 @@ from bus.envelope import instant
 from contracts.device import Announce, DeviceReading, Operating
 from contracts.device_form import Value
 
+DARK_V = 50.0
+"""Without the grid and with less than this at its terminals it forms no island: it is dark."""
+_CONNECTED = {"connected": True, "disconnected": False}
 _OPERATING: dict[str, Operating] = {"off": "off", "standby": "idle", "running": "running", "error": "fault"}
 
 
@@ -46,7 +49,7 @@ class BatteryTerminals(Terminals):
     classes = ("battery",)
     wanted = ("power_w", *(f"power_l{n}_w" for n in (1, 2, 3)), *(f"current_l{n}_a" for n in (1, 2, 3)))
     wanted = (*wanted, "soc_percent", "rating_w", "charge_limit_w", "discharge_limit_w", "state", "control_mode")
-    wanted = (*wanted, "capacity_wh")
+    wanted = (*wanted, "capacity_wh", "grid_state", "voltage_l1_v")
     control = ("setpoint_mode", "setpoint_timeout_s", "power_setpoint_w", "enabled")
 
     def capabilities(self, values: Values) -> Announce:
@@ -86,7 +89,10 @@ class BatteryTerminals(Terminals):
         power = needed(values, "power_w")
         lower, upper = self._now(values)
         word = values.get("state")
+        volts, connected = number(values, "voltage_l1_v"), _CONNECTED.get(str(values.get("grid_state")))
         guess: Operating = "running" if abs(power) > RUNNING_W else "idle"
+        if connected is False and volts is not None and volts < DARK_V:
+            guess = "off"
         return DeviceReading(
             at=instant(at),
             power_w=power,
@@ -95,6 +101,7 @@ class BatteryTerminals(Terminals):
             lower_w=lower,
             upper_w=upper,
             soc_percent=needed(values, "soc_percent"),
+            grid_connected=connected,
         )
 
     def plan(self, envelope: Envelope, values: Values) -> Plan:

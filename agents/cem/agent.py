@@ -31,6 +31,7 @@ from agents.cem.propose_plan import AskLeave
 from agents.cem.protect_fuse import ProtectFuse
 from agents.cem.report_change import ReportChanges
 from agents.cem.report_power import ReportPower
+from agents.cem.run_island import RunIsland
 from agents.cem.serve_car import ServeCar
 from agents.cem.settings import CemSettings
 from agents.cem.start_when_green import StartWhenGreen
@@ -67,6 +68,7 @@ AGENT = Agent(
         UseSurplus,
         KeepLimits,
         ObeyLimit,
+        RunIsland,
         ActInEmergency,
         ObeyCommand,
         FollowContract,

@@ -25,6 +25,10 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dt_s: float
     outdoor_c: float
     voltage_v: Phased
+    alone: bool = False
+    """The site is an island, or dark: separated from the grid."""
+    generation_share: float = 1.0
+    """What generators give of what they could: an island's inverter holds them back by its frequency."""
 
     @property
     def live(self) -> bool:

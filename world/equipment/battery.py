@@ -29,6 +29,8 @@ class BatteryUnit(Equipment):
 
     def advance(self, moment: Moment) -> None:
         wanted = self._ordered_w(moment) if moment.live else 0.0
+        if moment.alone and moment.live:
+            wanted = None  # who forms the voltage gives what is drawn, whatever it is told
         if wanted is None:
             wanted = battery.self_consumption_w(self.residual_w)
         self._state = battery.step(self._battery, self._state, moment.dt_s, wanted)
@@ -57,6 +59,7 @@ class BatteryUnit(Equipment):
             "discharge_limit_w": self.spec.rating_w,
             "import_wh": self._state.import_wh,
             "export_wh": self._state.export_wh,
+            "grid_state": "disconnected" if moment.alone or not moment.live else "connected",
             "control_mode": "external_modbus",  # the installer has set it so, where the product has such a switch
             "state": "off" if not moment.live else "running" if self.power_w else "standby",
         }

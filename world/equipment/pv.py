@@ -23,7 +23,7 @@ class PvPlant(Equipment):
             self._state = pv.PvState(ceiling_w=0.0, fed_wh=self._state.fed_wh)
         else:
             share = self._profile.active_share(moment.instant) * (1 + self._noise.at(moment.instant))
-            available = self.spec.rating_w * min(max(share, 0.0), 1.0)
+            available = self.spec.rating_w * min(max(share, 0.0), 1.0) * moment.generation_share
             self._state = pv.step(self.spec.rating_w, self._state, moment.dt_s, available, self._limit_w(moment))
         self.power_w = 0.0 - self._state.fed_w
 
