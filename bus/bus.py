@@ -1,6 +1,5 @@
 """The bus as one agent sees it: say, tell, talk, remember, and be told what is heard."""
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -17,10 +16,12 @@ from nats import errors as nats_errors
 
 from bus import store, tracing
 from bus.address import HOME, Address, group, heard, say, to
+from bus.backlog import Backlog
 from bus.clock import Clock, patience
-from bus.ears import Answerer, Ears, Heard, Listener, id_of, talk_key
+from bus.ears import Ears, id_of, talk_key
 from bus.envelope import Envelope, Ids, decoder, encode, instant
 from bus.handled import Handled
+from bus.listeners import Answerer, Heard, Listener
 from bus.nkeys import KeyPair
 from bus.outbox import Outbox
 from bus.store import Sealed, State
@@ -35,12 +36,6 @@ __all__ = ["Answerer", "Book", "Bus", "Heard", "Listener"]
 log = logging.getLogger("gridparley.bus")
 
 RETRY_WALL_S = 0.3
-SWEEP_WALL_S = 5.0
-"""So often the streams are asked for words whose live copy was lost: a link was down, our own connection was not."""
-SETTLE_WALL_S = 0.2
-"""So soon after a durable word was dealt with is its stored copy acknowledged."""
-FETCH_WALL_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4)
-"""Pauses before each look for a word that was heard and counts once its stream has it."""
 
 
 class Book(Protocol):
@@ -85,13 +80,11 @@ class Bus:
         self._ids = Ids()
         self._handled = Handled(self.state)
         self._ears = Ears(address, clock, self, self._handled, self.counts)
+        self._backlog = Backlog(address, self.connection, hub, self._ears, self.counts)
         self._says: dict[str, None] = {}
         self._heads: dict[tuple[type[Message], bool], bytes] = {}
         self._heads_to: dict[Address, dict[type[Message], bytes]] = {}
-        self._records = False
         self._groups: tuple[str, ...] = ()
-        self._reading: dict[tuple[str, str | None], asyncio.Lock] = {}
-        self._unreadable: set[str] = set()
         self._rejoined: list[Callable[[], Coroutine[object, object, None]]] = []
 
     # ---------------------------------------------------------------- listening
@@ -101,11 +94,11 @@ class Bus:
 
         A plain function is called in order and must not block; a coroutine function runs as a task of its own.
         """
-        self._ears.on(kind, listener, of)
+        self._ears.listeners.on(kind, listener, of)
 
     def answer(self, table: Conversation, answerer: Answerer) -> None:
         """Run ``answerer(talk, opening)`` whenever somebody opens this conversation with us."""
-        self._ears.answer(table, answerer)
+        self._ears.listeners.answer(table, answerer)
 
     def settle(self, table: Conversation, settler: Listener) -> None:
         """Run ``await settler(word, heard)`` for each word of the peer that makes a deal of this table.
@@ -114,16 +107,17 @@ class Bus:
         hears it; the stored word is acknowledged when it returns, and comes again when it raises NotStored. It raises
         OutOfTurn when nothing of ours stands for the word to close.
         """
-        self._ears.settle(table, settler)
+        self._ears.listeners.settle(table, settler)
 
     def listen(self, kind: type[Message], *, site: str = "*", role: str = "*", name: str = "*", home: bool) -> None:
         """Subscribe to what agents say about themselves."""
         self._says[heard(kind, site=site, role=role, name=name, home=home)] = None
-        self._records |= kind.durable and not home
+        self._backlog.records |= kind.durable and not home
 
     def join(self, groups: Iterable[str]) -> None:
         """Be a member of groups; the servers' permissions say of which one may be."""
         self._groups = tuple(groups)
+        self._backlog.groups = bool(self._groups)
 
     def on_rejoin(self, action: Callable[[], Coroutine[object, object, None]]) -> None:
         """Run an action whenever the connection to our own server is back."""
@@ -142,13 +136,13 @@ class Bus:
         for subject in (*self.address.mailboxes, *self._says, *(f"group.{g}.>" for g in self._groups)):
             await self.connection.subscribe(subject, self._ears.receive)
         await self.connection.barrier()
-        group.start_soon(self._ears.keep_hands)
+        group.start_soon(self._ears.hands.keep)
         group.start_soon(self._ears.read)
         group.start_soon(self.outbox.run)
-        group.start_soon(self._fetch)
+        group.start_soon(self._backlog.fetch)
         self.connection.on_reconnect = lambda: group.start_soon(self._rejoin)
         await self.catch_up()
-        group.start_soon(self._sweep)
+        group.start_soon(self._backlog.sweep)
 
     async def _rejoin(self) -> None:
         self.outbox.nudge()
@@ -160,55 +154,9 @@ class Bus:
                 self.counts["handler_failed"] += 1
                 log.exception("%s failed to rejoin with %s", self.address, action)
 
-    async def _sweep(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ears.settled.wait(), SWEEP_WALL_S)
-                await asyncio.sleep(SETTLE_WALL_S)
-            self._ears.settled.clear()
-            if self.connection.connected:
-                await self.catch_up()
-
     async def catch_up(self) -> None:
-        """Read the durable words that came while we were away; the handled and the expired are dropped.
-
-        Each is acknowledged when it has been dealt with, so one that a crash interrupted comes again.
-        """
-        sources: list[tuple[str, str | None]] = [(store.TALKS, None)]
-        if self.hub is not None:
-            sources.append((store.TALKS, self.hub))
-        if self._groups:
-            sources.append((store.GROUPS, self.hub))
-        if self._records:
-            sources.append((store.RECORDS, self.hub))
-        for stream, domain in sources:
-            await self._read(stream, domain)
-
-    async def _read(self, stream: str, domain: str | None) -> None:
-        name, source = store.consumer_name(self.address), f"{domain or 'own'} {stream}"
-        async with self._reading.setdefault((stream, domain), asyncio.Lock()):
-            try:
-                async for subject, payload, token in store.pending(self.connection, stream, name, domain):
-                    await self._ears.take_stored(subject, payload, token)
-                self._unreadable.discard(source)
-            except NotStored as problem:
-                self.counts["catch_up_failed"] += 1
-                if source not in self._unreadable:
-                    self._unreadable.add(source)
-                    log.info("%s cannot read what it missed: %s", self.address, problem)
-
-    async def _fetch(self) -> None:
-        """Read what was announced: words that count once their stream has them, which is just behind what we hear."""
-        while True:
-            await self._ears.announced.wait()
-            self._ears.announced.clear()
-            for pause in FETCH_WALL_S:
-                await asyncio.sleep(pause)
-                for home in set(self._ears.awaited.values()):
-                    await self._read(store.TALKS, None if home else self.hub)
-                if not self._ears.awaited:
-                    break
-            self._ears.awaited.clear()  # what is not there by now was never stored, or the sweep will bring it
+        """Read the durable words that came while we were away; the handled and the expired are dropped."""
+        await self._backlog.catch_up()
 
     async def last(self, kind: type[Message], sender: Address, *, home: bool) -> Message | None:
         """The last thing an agent said of this kind, unless expired: for who joins late."""

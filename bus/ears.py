@@ -8,26 +8,24 @@ A word that makes a deal counts once its stream has it: what is heard of it befo
 """
 
 import asyncio
-import inspect
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
-from anyio import CancelScope
 
 from bus import tracing
-from bus.address import Address, Parsed, is_home, parse
+from bus.address import Address, parse
 from bus.clock import Clock
-from bus.envelope import Envelope, decoder, instant
+from bus.envelope import Envelope, instant
 from bus.handled import Handled
+from bus.hands import Hands
+from bus.listeners import Answerer, Ear, Heard, Listeners, Word, heard
 from bus.talk import OutOfTurn, Talk
 from bus.transport import NotStored
-from contracts.kit import END, Conversation, Message, Role, vocabulary
-from contracts.system import NoDeal, Refusal
+from contracts.kit import END, Conversation, Message
+from contracts.system import Refusal
 
 log = logging.getLogger("gridparley.bus")
 
@@ -39,57 +37,7 @@ UNHEARD = 1024
 """At least so many talks that we stopped listening to are remembered, so that a late word is known as late."""
 AWAITED = 1024
 """Words that may be looked for in their streams at once; the sweep brings those beyond."""
-CANCEL_AGAIN_WALL_S = 0.2
 BATCH = 1024  # words handled before others get a turn
-
-Listener = Callable[..., Any]
-Answerer = Callable[[Talk, Any], Coroutine[Any, Any, Any]]
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """Who said a word and when; the sender is what the servers vouch for."""
-
-    sender: Address
-    id: str
-    at: float
-    talk: str | None
-    trace: str | None
-    home: bool
-    group: str | None = None
-
-
-class _Ear(NamedTuple):
-    """Who is given a word, and the roles it is taken from; none means any. With a table, the word opens a talk."""
-
-    give: Callable[..., Any]
-    roles: frozenset[str]
-    waits: bool
-    table: Conversation | None
-
-    def takes(self, role: str) -> bool:
-        return not self.roles or role in self.roles
-
-
-class _Word(NamedTuple):
-    """All that a subject says, looked up once."""
-
-    parsed: Parsed
-    kind: type[Message]
-    stem: str
-    """The sender, before an id: one agent's ids are not another's."""
-    decode: Callable[[bytes], Envelope[Any]]
-    listeners: list[_Ear]
-    openings: list[_Ear]
-    settlers: list[_Ear]
-    counts_stored: bool
-    """What is heard of it is nothing, what its stream has is the word, however late it is read."""
-
-
-@dataclass(slots=True)
-class _Ears:
-    listeners: list[_Ear] = field(default_factory=list)
-    openings: list[_Ear] = field(default_factory=list)
-    settlers: list[_Ear] = field(default_factory=list)
 
 
 class Mouth(Protocol):
@@ -115,48 +63,24 @@ class Ears:
         self.address = address
         self.talks: dict[str, Talk] = {}
         """By ``talk_key``: one agent's talks are not another's."""
-        self.settled = asyncio.Event()
-        """Set when a durable word has been dealt with: its stored copy can be acknowledged."""
+        self.listeners = Listeners(address)
+        self.hands = Hands(mouth.acknowledge)
+        self._known = self.listeners.known
         self.announced = asyncio.Event()
         """Set when a word was heard that counts once its stream has it."""
         self.awaited: dict[str, bool] = {}
         """Those words, and whether each is in the site's own stream."""
         self._clock, self._mouth, self._handled, self._counts = clock, mouth, handled, counts
-        self._words = vocabulary()
-        self._ears: dict[type[Message], _Ears] = {}
         self._mailbox: deque[tuple[str, bytes]] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._emptied = asyncio.Event()
-        self._known: dict[str, _Word] = {}
         self._seen: set[str] = set()
         self._seen_before: set[str] = set()
-        self._working: dict[str, int] = {}
-        self._tokens: dict[str, str] = {}
         self._unheard: dict[str, Talk] = {}
         self._unheard_before: dict[str, Talk] = {}
-        self._hands: set[asyncio.Task[None]] = set()
-        self._running = 0
         self._now = instant(0.0)
 
-    # ---------------------------------------------------------------- who listens
-
-    def on(self, kind: type[Message], listener: Listener, of: Iterable[Role]) -> None:
-        roles = frozenset(role.name for role in of)
-        ears = self._ears.setdefault(kind, _Ears())
-        ears.listeners.append(_Ear(listener, roles, inspect.iscoroutinefunction(listener), None))
-
-    def answer(self, table: Conversation, answerer: Answerer) -> None:
-        """Raises ValueError when the word opens another talk here already: nobody could tell the two apart."""
-        ears = self._ears.setdefault(table.opening, _Ears())
-        if ears.openings:
-            raise ValueError(f"{self.address} already answers {table.opening.__name__}: one answerer for each opening")
-        ears.openings.append(_Ear(answerer, frozenset(role.name for role in table.opened_by), True, table))
-
-    def settle(self, table: Conversation, settler: Listener) -> None:
-        for word in table.deal:
-            closers = table.opened_by if table.closer(word) == table.opener else table.answered_by
-            ears = self._ears.setdefault(word, _Ears())
-            ears.settlers.append(_Ear(settler, frozenset(role.name for role in closers), True, table))
+    # ---------------------------------------------------------------- talks
 
     def forget(self, key: str, talk: Talk) -> None:
         """Our side of a talk has ended. Where it did not hear it out, what the peer says later is no fault of its."""
@@ -165,20 +89,6 @@ class Ears:
             self._unheard[key] = talk
             if len(self._unheard) >= UNHEARD:
                 self._unheard_before, self._unheard = self._unheard, {}
-
-    async def keep_hands(self) -> None:
-        """Until cancelled; then what is being worked on is cancelled and waited for.
-
-        Plain tasks: a task group's own book-keeping for each would be a good part of what a short talk costs.
-        """
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            with CancelScope(shield=True):
-                while self._hands:
-                    for task in self._hands:
-                        task.cancel()
-                    await asyncio.wait(self._hands, timeout=CANCEL_AGAIN_WALL_S)
 
     # ---------------------------------------------------------------- the mailbox
 
@@ -205,12 +115,12 @@ class Ears:
             self._mouth.acknowledge(token)
             return
         self.awaited.pop(key, None)
-        if key in self._working:
-            self._tokens[key] = token
+        if key in self.hands.working:
+            self.hands.tokens[key] = token
         elif self._is_known(key):
             self._mouth.acknowledge(token)
         else:
-            self._tokens[key] = token
+            self.hands.tokens[key] = token
             await self._room()
             self.receive(subject, payload)
 
@@ -241,36 +151,11 @@ class Ears:
 
     # ---------------------------------------------------------------- one word
 
-    def _resolve(self, subject: str) -> _Word | None:
-        parsed = parse(subject)
-        kind = self._words.get((parsed.topic, parsed.edition, parsed.word)) if parsed else None
-        if parsed is None or kind is None:
-            return None
-        if parsed.receiver is not None and parsed.home != is_home(parsed.sender, parsed.receiver):
-            return None
-        if len(self._known) > 65536:
-            self._known.clear()
-        ears = self._ears.get(kind, _Ears())
-        stem = f"{parsed.sender} "
-        stored = bool(ears.settlers) or (kind is NoDeal and bool(ears.listeners))
-        word = _Word(
-            parsed,
-            kind,
-            stem,
-            decoder(kind).decode,
-            ears.listeners,
-            ears.openings,
-            ears.settlers,
-            stored and parsed.receiver is not None,
-        )
-        self._known[subject] = word
-        return word
-
     def _is_known(self, key: str) -> bool:
         return key in self._seen or key in self._seen_before or key in self._handled
 
     def _handle(self, subject: str, payload: bytes) -> None:
-        word = self._known.get(subject) or self._resolve(subject)
+        word = self._known.get(subject) or self.listeners.resolve(subject)
         if word is None:
             self._reject(subject, payload, "unknown_word", "no such word in this edition of the contracts")
             return
@@ -283,18 +168,18 @@ class Ears:
         key = stem + envelope.id
         if key in self._seen or key in self._seen_before or (kind.durable and key in self._handled):
             self._counts["duplicate"] += 1
-            if key not in self._working:
-                self._settle(key, kind)
+            if key not in self.hands.working:
+                self.hands.settle(key, kind)
             return
         if counts_stored:
-            if key not in self._tokens:
+            if key not in self.hands.tokens:
                 self._announce(key, parsed.home)
                 return
         elif envelope.deadline < self._now:
             self._counts["expired"] += 1
             if parsed.receiver is not None:
                 self._mouth.bury("expired", f"deadline was {envelope.deadline.isoformat()}", subject, payload)
-            self._settle(key, kind)
+            self.hands.settle(key, kind)
             return
         self._seen.add(key)
         if len(self._seen) >= SEEN:
@@ -307,12 +192,12 @@ class Ears:
             self._route(word, envelope, key, subject, payload)
             return
         try:
-            self._working[key] = self._working.get(key, 0) + 1
+            self.hands.working[key] = self.hands.working.get(key, 0) + 1
             self._route(word, envelope, key, subject, payload)
         finally:
-            self._one_done(key, kind)
+            self.hands.done(key, kind)
 
-    def _route(self, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
+    def _route(self, word: Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
         talk_id = envelope.talk
         addressed = word.parsed.receiver is not None
         if talk_id is not None and addressed:
@@ -359,30 +244,26 @@ class Ears:
             self.awaited[key] = home
             self.announced.set()
 
-    def _settler(self, word: _Word, talk_id: str, talk: Talk | None) -> _Ear | None:
+    def _settler(self, word: Word, talk_id: str, talk: Talk | None) -> Ear | None:
         """Who settles this word. One word may make the deal of several tables; whose it is, the talk tells."""
         name = talk.table.name if talk is not None else self._mouth.table_of(word.parsed.sender, talk_id)
         if name is None:
             return word.settlers[0] if len(word.settlers) == 1 else None
         return next((ear for ear in word.settlers if ear.table is not None and ear.table.name == name), None)
 
-    def _close(self, ear: _Ear, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
+    def _close(self, ear: Ear, word: Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
         role = word.parsed.sender.role
         if not ear.takes(role):
             text = f"a {role} may not say {word.kind.__name__} here"
             self._reject(subject, payload, "wrong_role", text, envelope.id)
             return
-        self._running += 1
-        self._working[key] += 1
-        work = self._settling(ear, word, envelope, key, subject, payload)
-        task = asyncio.get_running_loop().create_task(work)
-        self._hands.add(task)
-        task.add_done_callback(self._hands.discard)
+        self.hands.working[key] += 1
+        self.hands.do(self._settling(ear, word, envelope, key, subject, payload))
 
     async def _settling(
-        self, ear: _Ear, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes
+        self, ear: Ear, word: Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes
     ) -> None:
-        where = _heard(word.parsed, envelope)
+        where = heard(word.parsed, envelope)
         try:
             if where.trace is None:
                 await ear.give(envelope.body, where)
@@ -393,7 +274,7 @@ class Ears:
         except NotStored as problem:  # nobody may learn of a deal that we could forget: the stream brings it again
             self._counts["unsettled"] += 1
             log.warning("%s could not keep a deal yet: %s", self.address, problem)
-            self._tokens.pop(key, None)
+            self.hands.tokens.pop(key, None)
             self._seen.discard(key)
             self._seen_before.discard(key)
         except OutOfTurn as problem:
@@ -406,16 +287,16 @@ class Ears:
                 with suppress(OutOfTurn):  # our side has stopped waiting; the deal is on all the same
                     talk.deliver(envelope.body)
         finally:
-            self._running -= 1
-            self._one_done(key, word.kind)
+            self.hands.running -= 1
+            self.hands.done(key, word.kind)
 
     # ---------------------------------------------------------------- words for who listens
 
-    def _give(self, word: _Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
+    def _give(self, word: Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes) -> None:
         parsed, body = word.parsed, envelope.body
         role = parsed.sender.role
         opens = envelope.talk is not None and parsed.receiver is not None
-        where = _heard(parsed, envelope)
+        where = heard(parsed, envelope)
         taken = False
         for ear in (*word.openings, *word.listeners) if opens else word.listeners:
             if ear.roles and role not in ear.roles:
@@ -428,26 +309,22 @@ class Ears:
                     ear.give(body, where)
                 except Exception as problem:  # one listener's fault must not keep the word from the others
                     self._failed(problem, subject, payload)
-            elif self._running >= MAILBOX:
+            elif self.hands.running >= MAILBOX:
                 self._reject(subject, payload, "busy", f"{self.address} has its hands full", envelope.id)
             else:
-                self._running += 1
                 if word.kind.durable:
-                    self._working[key] += 1
+                    self.hands.working[key] += 1
                 talk = None
                 if ear.table is not None and envelope.talk is not None:
                     talk = self._mouth.host(ear.table, envelope.talk, parsed.sender)
                     talk.deliver(body)
-                work = self._work(ear, talk, body, where, key, subject, payload)
-                task = asyncio.get_running_loop().create_task(work)
-                self._hands.add(task)
-                task.add_done_callback(self._hands.discard)
+                self.hands.do(self._work(ear, talk, body, where, key, subject, payload))
         if not taken:
             kind = word.kind.__name__
             self._reject(subject, payload, "wrong_role", f"a {role} may not say {kind} here", envelope.id)
 
     async def _work(
-        self, ear: _Ear, talk: Talk | None, body: Message, where: Heard, key: str, subject: str, payload: bytes
+        self, ear: Ear, talk: Talk | None, body: Message, where: Heard, key: str, subject: str, payload: bytes
     ) -> None:
         try:
             if talk is not None:
@@ -462,27 +339,11 @@ class Ears:
         except Exception as problem:  # one word's fault must not end the agent; a peer hears silence, as its table says
             self._failed(problem, subject, payload)
         finally:
-            self._running -= 1
+            self.hands.running -= 1
             if type(body).durable:
-                self._one_done(key, type(body))
+                self.hands.done(key, type(body))
 
     # ---------------------------------------------------------------- what became of it
-
-    def _one_done(self, key: str, kind: type[Message]) -> None:
-        left = self._working[key] - 1
-        if left:
-            self._working[key] = left
-        else:
-            del self._working[key]
-            self._settle(key, kind)
-
-    def _settle(self, key: str, kind: type[Message]) -> None:
-        """Nothing is left to do about this word: its stored copy, if there is one, need not come again."""
-        token = self._tokens.pop(key, None)
-        if token is not None:
-            self._mouth.acknowledge(token)
-        elif kind.durable:
-            self.settled.set()
 
     def _failed(self, problem: Exception, subject: str, payload: bytes) -> None:
         self._counts["handler_failed"] += 1
@@ -513,18 +374,6 @@ _decode_id = msgspec.json.Decoder(_IdOnly).decode
 def id_of(payload: bytes) -> str:
     """The id of a word, whatever its kind. Raises msgspec.MsgspecError."""
     return _decode_id(payload).id
-
-
-def _heard(parsed: Parsed, envelope: Envelope[Any]) -> Heard:
-    return Heard(
-        parsed.sender,
-        envelope.id,
-        envelope.at.timestamp(),
-        envelope.talk,
-        envelope.trace,
-        parsed.home,
-        parsed.group,
-    )
 
 
 def _sender_of(subject: str) -> Address:

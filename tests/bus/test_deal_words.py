@@ -6,8 +6,8 @@ import pytest
 from bus.address import to
 from bus.bus import Bus
 from bus.clock import WallClock
-from bus.ears import Heard
 from bus.envelope import Envelope, encode, instant
+from bus.listeners import Heard
 from bus.talk import OutOfTurn
 from bus.transport import NotStored
 from contracts.kit import END, Conversation, Lapse, Lapsed, Message, Turn
@@ -109,7 +109,7 @@ async def test_a_word_that_is_there_is_not_withdrawn(streams):
 
 
 async def test_a_deal_that_could_not_be_kept_comes_again(streams, monkeypatch):
-    monkeypatch.setattr("bus.bus.SWEEP_WALL_S", 0.2)
+    monkeypatch.setattr("bus.backlog.SWEEP_WALL_S", 0.2)
     settled: list[str | None] = []
     fails: list[Exception] = [NotStored("state", "the test says so")]
     async with alive(DSO, streams.url, settles(settled, fails)) as dso, alive(CEM, streams.url) as cem:

@@ -12,7 +12,7 @@ import pytest
 from bench.broker import Broker
 from bus.bus import Bus
 from bus.clock import WallClock
-from bus.ears import Heard
+from bus.listeners import Heard
 from bus.outbox import SLOTS
 from bus.store import State
 from bus.talk import Talk
@@ -63,7 +63,7 @@ async def test_a_word_heard_live_is_not_heard_again_from_its_stream(streams):
 
 async def test_a_word_whose_live_copy_was_lost_comes_by_itself(streams, monkeypatch):
     """The link to the stream was down, our own connection was not: no reconnect says that words are missing."""
-    monkeypatch.setattr("bus.bus.SWEEP_WALL_S", 0.1)
+    monkeypatch.setattr("bus.backlog.SWEEP_WALL_S", 0.1)
     heard: list[LimitAccepted] = []
     async with alive(DSO, streams.url) as dso, alive(CEM, streams.url, collects(LimitAccepted, heard)) as cem:
         for sid in [sid for sid in cem.connection.client.direct if sid <= 2]:

@@ -187,7 +187,7 @@ def puppet_of(role: Role) -> Agent:
 
         def tell(self) -> None:
             ears, deals = self.bus._ears, self.deals._deals
-            busy = bool(ears.talks or ears._running or ears.awaited)
+            busy = bool(ears.talks or ears.hands.running or ears.awaited)
             phases = {talk: (deal.phase, bytes(deal.word or b"").decode()) for (_, talk), deal in deals.items()}
             self.line.tell(Showing(who=self.bus.address, talk=self.talk, busy=busy, phases=phases))
 
@@ -255,9 +255,9 @@ def puppets() -> dict[str, Agent]:
 
 def main(fd: int, folder: Path) -> None:
     die_with_parent()
-    import bus.bus
+    import bus.backlog
 
-    bus.bus.SWEEP_WALL_S = SWEEP_WALL_S  # a word that was read and not acknowledged is looked for again soon
+    bus.backlog.SWEEP_WALL_S = SWEEP_WALL_S  # a word that was read and not acknowledged is looked for again soon
     cast, line = puppets(), Line(fd)
     doors = Doors(shape(), folder / "nats", lambda role: cast.get(role))
     pids: dict[int, Address] = {}
