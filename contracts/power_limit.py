@@ -173,6 +173,7 @@ limit_write = Conversation(
         Turn("asked", "controllable_system", LimitRefused, END),
     ],
     lapses=[Lapse("asked", after=30.0)],
+    deal=(LimitAccepted,),
     clause="EEBUS LPC/LPP 1.0 scenario 1; NG-01",
     use_cases=("limits.lpc", "limits.profile"),
 )
@@ -189,6 +190,7 @@ failsafe_write = Conversation(
         Turn("asked", "controllable_system", FailsafeRefused, END),
     ],
     lapses=[Lapse("asked", after=30.0)],
+    deal=(FailsafeAccepted,),
     clause="EEBUS LPC/LPP 1.0 scenario 2; NG-01",
     use_cases=("limits.lpc",),
 )

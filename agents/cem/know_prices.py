@@ -1,9 +1,10 @@
 """What electricity costs here: tariffs of several issuers, taken, kept, summed up and passed on. IEC-JWG2112.
 
-A tariff is stored before it is acknowledged. What is missing is filled from the last known day, else from the
-settings' fallback, and is never called binding.
+A tariff is written down before it is acknowledged, and taken back when the issuer can never know that it was. What is
+missing is filled from the last known day, else from the settings' fallback, and is never called binding.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,7 +16,9 @@ from agents.cem.premises import Premises
 from agents.cem.settings import CemSettings
 from agents.kit.agent import Peers
 from agents.kit.check_tariff import Bounds, fault
+from agents.kit.deals import Deal, Deals
 from agents.kit.local_day import bounds, date_at, local
+from agents.kit.offered_tariffs import OfferedTariffs, issuer_of
 from agents.kit.price_stack import Layer, Piece, Stack, dear_periods, merged, quarters_of, shown, slotted
 from agents.kit.skill import answers, every, hears, restores, skill, started
 from bus.address import Address
@@ -30,8 +33,9 @@ from contracts.profiles import SLOT_S, PriceSlot
 from contracts.reasons import Reason
 from contracts.roles import APP, DEVICES, METER
 from contracts.system import Hello
-from contracts.tariff import ActiveTariff, AnnounceTariff, PriceInfo, TariffRefused, TariffTaken, tariff_notice
+from contracts.tariff import ActiveTariff, AnnounceTariff, PriceInfo, TariffRefused, tariff_notice
 
+log = logging.getLogger("gridparley.cem")
 SHOWN_S = 48 * 3600.0
 """How far ahead prices are passed on, at most as far as they are known."""
 TAKES_PART = "tariffs.price-info"
@@ -71,11 +75,14 @@ class KnowPrices:
     peers: Peers
     premises: Premises
     time: KeepTime
+    deals: Deals
     on_change: list[Callable[[], None]] = field(default_factory=list)
     relevant: list[Callable[[], Iterable[Address]]] = field(default_factory=list)
     stack: Stack = field(init=False)
     _warned: dict[float, None] = field(default_factory=dict)
     _told_slot: float = float("-inf")
+    _untold: list[tuple[AnnounceTariff, bool]] = field(default_factory=list)
+    """Taken by a former life that did not come to say so at home."""
     _dear: dict[date, list[tuple[float, float, float]]] = field(default_factory=dict)
     _said: object = None
     _slotted: dict[tuple[float, int, float, bool], list[Piece]] = field(default_factory=dict)
@@ -86,6 +93,8 @@ class KnowPrices:
         s = self.settings
         self._bounds = Bounds(s.lowest_price_eur_per_kwh, s.highest_price_eur_per_kwh, s.price_horizon_s)
         self.time.on_set.append(self._changed)
+        self._offered = OfferedTariffs(self.state, self.deals, self.clock)
+        self.deals.on_settled(tariff_notice, self._settled)
 
     # ---------------------------------------------------------------- what others ask
 
@@ -157,27 +166,44 @@ class KnowPrices:
 
     @answers(tariff_notice)
     async def on_tariff(self, talk: Talk, word: AnnounceTariff) -> None:
-        """Check, store, use, acknowledge; the same tariff again changes nothing and is acknowledged again."""
+        """The same tariff again changes nothing and is acknowledged again."""
         assert talk.peer is not None  # the bus carries it
-        relayed = talk.peer.site == self.address.site and word.issuer is not None
-        issuer = word.issuer if relayed and word.issuer is not None else str(talk.peer)
-        now = self.time.now()
-        reason = fault(word, now, self._bounds) or self._not_his(issuer, word)
-        if reason is not None:
-            await talk.say(TariffRefused(tariff=word.tariff, reason=reason))
-            return
-        before = msgspec.json.encode(self._kept())
-        changed = self.stack.take(issuer, word, self.settings.energy_kind, now)
+        issuer = issuer_of(word, talk.peer, self.address.site)
+        reason = fault(word, self.time.now(), self._bounds) or self._not_his(issuer, word)
+        if reason is None:
+            back = self.stack.way_back(issuer, word.component)
+            changed = self._use(issuer, word)
+
+            def undo() -> None:
+                back()
+                self._changed()
+
+            made = await self._offered.take(talk, word, issuer, undo)
+            if isinstance(made, Deal):
+                await self._settled(made, changed)
+                return
+            reason = made
+        await talk.say(TariffRefused(tariff=word.tariff, reason=reason))
+
+    def _use(self, issuer: str, word: AnnounceTariff) -> bool:
+        """Whether it changes what was promised."""
+        changed = self.stack.take(issuer, word, self.settings.energy_kind, self.time.now())
+        self._changed()
+        return changed
+
+    async def _settled(self, deal: Deal, changed: bool | None = None) -> None:
+        offer = self._offered.settled(deal)
+        if offer is not None:
+            known = self._use(offer.issuer, offer.word) if changed is None else changed
+            self._tell_of(offer.word, known)
+            await self._keep_taken()
+
+    async def _keep_taken(self) -> None:
         try:
             await self._keep()
+            await self._offered.forget()
         except NotStored as problem:
-            self._take_up(msgspec.json.decode(before, type=Kept))
-            text = f"It could not be kept: {problem}. Announce it again."
-            await talk.say(TariffRefused(tariff=word.tariff, reason=Reason(code="not_stored", text=text)))
-            return
-        self._changed()
-        self._tell_of(word, changed)
-        await talk.say(TariffTaken(tariff=word.tariff))
+            log.warning("%s: prices are stored with the next ones: %s", self.address, problem)
 
     def _not_his(self, issuer: str, word: AnnounceTariff) -> Reason | None:
         """Energy has one seller at a time: two prices of it would be added up."""
@@ -228,6 +254,9 @@ class KnowPrices:
 
     @started
     async def tell_first(self) -> None:
+        for word, changed in self._untold:
+            self._tell_of(word, changed)
+        self._untold.clear()
         self.tell()
 
     @every("prices_every_s")
@@ -297,12 +326,15 @@ class KnowPrices:
 
     @restores
     async def take_up(self) -> None:
-        self._take_up(await self.state.get("prices", Kept) or Kept())
-
-    def _take_up(self, kept: Kept) -> None:
+        kept = await self.state.get("prices", Kept) or Kept()
         self.stack.layers = {(layer.issuer, layer.component): layer for layer in kept.layers}
         self.stack.register = kept.register
         self._warned = dict.fromkeys(kept.warned)
+        for offer in await self._offered.restore():
+            changed = self.stack.take(offer.issuer, offer.word, self.settings.energy_kind, self.time.now())
+            self._untold.append((offer.word, changed))
+        if self._untold:
+            await self._keep_taken()
 
     def _kept(self) -> Kept:
         layers = tuple(self.stack.layers.values())

@@ -69,6 +69,10 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """Silence counts from here when no heartbeat is younger: start and restart give the guard the full time."""
     soft_until: float = 0.0
     """Soft start after a blackout ends then."""
+    revision: int = 0
+    """Writes that this one follows: of two stored states the higher is the newer."""
+    talk: str = ""
+    """The deal that the last write was."""
 
     def quiet_since(self) -> float:
         return max(self.grace_from, self.heartbeat_at or 0.0)
@@ -114,6 +118,14 @@ class Restarted(msgspec.Struct, frozen=True):
     at: float
 
 
+class TakenBack(msgspec.Struct, frozen=True):
+    """A write did not bind after all: its acceptance never got to the guard, nor ever will."""
+
+    at: float
+    after: Control
+    before: Control
+
+
 class SoftStart(msgspec.Struct, frozen=True):
     """The grid is back after a local blackout."""
 
@@ -121,7 +133,7 @@ class SoftStart(msgspec.Struct, frozen=True):
     until: float
 
 
-Event = HeartbeatHeard | LimitWritten | FailsafeWritten | Tick | Restarted | SoftStart
+Event = HeartbeatHeard | LimitWritten | FailsafeWritten | Tick | Restarted | TakenBack | SoftStart
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -163,6 +175,8 @@ def step(control: Control, event: Event, rules: Rules) -> tuple[Control, tuple[E
             if fresh.mode == "init":
                 fresh = msgspec.structs.replace(fresh, since=at)
             return _tick(fresh, at, rules)
+        case TakenBack():
+            return _take_back(control, event, rules)
         case SoftStart(at=at, until=until):
             soft = msgspec.structs.replace(control, soft_until=max(control.soft_until, until))
             text = "The grid is back after a blackout: the failsafe limit holds during the soft start."
@@ -224,6 +238,15 @@ def _failsafe(control: Control, event: FailsafeWritten) -> tuple[Control, tuple[
         return control, ()
     text = "The guard wrote a new failsafe limit while it is in force."
     return control, (Entered(control.mode, Reason(code="failsafe_written", text=text)),)
+
+
+def _take_back(control: Control, event: TakenBack, rules: Rules) -> tuple[Control, tuple[Effect, ...]]:
+    if (control.guard, control.revision) != (event.after.guard, event.after.revision):
+        return control, ()  # it never was in force, or something newer is
+    since_then = {name: getattr(control, name) for name in ("heartbeat_at", "grace_from", "soft_until")}
+    control, effects = _tick(msgspec.structs.replace(event.before, **since_then), event.at, rules)
+    text = "The guard could not be told that its last write is accepted: what held before holds again."
+    return control, (Entered(control.mode, Reason(code="not_bound", text=text)), *effects)
 
 
 def _enter(control: Control, mode: State, now: float, code: str, text: str) -> tuple[Control, tuple[Effect, ...]]:

@@ -1,6 +1,12 @@
-"""The controllable system of EEBUS LPC/LPP: takes limits and failsafe values, watches the guard, ends limits."""
+"""The controllable system of EEBUS LPC/LPP: takes limits and failsafe values, watches the guard, ends limits.
+
+A write is in force at once, and a deal once its acceptance is in the guard's stream. It is written down as that deal;
+``limits`` has what happens besides. After a restart the newer of the two counts.
+"""
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
@@ -9,6 +15,7 @@ import msgspec
 
 from agents.cem.household_budget import THRESHOLD_W, ems_floor_w, shares
 from agents.cem.join_devices import JoinDevices
+from agents.cem.limit_deals import STANDING_S, TABLES, Terms, forget_older, newest
 from agents.cem.limit_rules import check_failsafe, read_limit
 from agents.cem.limit_state import (
     Control,
@@ -23,12 +30,14 @@ from agents.cem.limit_state import (
     Restarted,
     Rules,
     SoftStart,
+    TakenBack,
     Tick,
     step,
 )
 from agents.cem.premises import Claim, Premises
 from agents.cem.settings import CemSettings
 from agents.kit.agent import Peers
+from agents.kit.deals import Deal, Deals, TooManyDeals
 from agents.kit.skill import answers, every, hears, rejoined, restores, skill, started
 from bus import tracing
 from bus.address import Address
@@ -38,6 +47,7 @@ from bus.envelope import instant
 from bus.store import State
 from bus.talk import Talk
 from bus.transport import NotStored
+from contracts.kit import Message
 from contracts.power_limit import (
     Constraints,
     Direction,
@@ -79,6 +89,7 @@ class ObeyLimit:
     peers: Peers
     premises: Premises
     joined: JoinDevices
+    deals: Deals
     controls: dict[Direction, Control] = field(default_factory=dict)
     guard: Address | None = None
     _why: Reason = field(default_factory=lambda: Reason(code="start", text="The agent has started."))
@@ -94,6 +105,8 @@ class ObeyLimit:
         self.guard = Address.parse(named) if named is not None else self.peers.one(DSO)
         self.premises.on_fleet.append(self._fleet_changed)
         self.premises.on_meter.append(self._watch_voltage)
+        for table in TABLES:
+            self.deals.on_settled(table, self._settled_later)
 
     # ---------------------------------------------------------------- life
 
@@ -105,9 +118,10 @@ class ObeyLimit:
         now, guard = self.clock.now(), str(self.guard)
         stored = await self.state.get("limits", dict[Direction, Control]) or {}
         for direction in DIRECTIONS:
-            control = stored.get(direction)
+            control = newest(self.deals, direction, stored.get(direction))
             if control is None or control.guard != guard:
                 control = Control(
+                    revision=0 if control is None else control.revision,
                     direction=direction,
                     guard=guard,
                     failsafe_w=self._default_failsafe_w(direction),
@@ -205,8 +219,6 @@ class ObeyLimit:
 
     @every("tick_s")
     async def tick(self) -> None:
-        if self._lock.locked():
-            return  # a write is being stored; the next tick comes soon
         for direction in self.controls:
             self._do(direction, Tick(self.clock.now()))
         await self._settle()
@@ -233,14 +245,17 @@ class ObeyLimit:
         if isinstance(held, Reason):
             await talk.say(LimitRefused(direction=direction, reason=held))
             return
-        wrong = await self._write({direction: LimitWritten(now, str(talk.peer), held)})
+
+        def accept() -> LimitAccepted:
+            limit_w = self.controls[direction].in_force_w(now)
+            if limit_w is None or direction == "production":
+                return LimitAccepted(direction=direction, limit_w=limit_w)
+            parts = shares(limit_w, self.joined.steerables())
+            return LimitAccepted(direction=direction, limit_w=limit_w, shares=parts)
+
+        wrong = await self._bind(talk, {direction: LimitWritten(now, str(talk.peer), held)}, accept)
         if wrong is not None:
             await talk.say(LimitRefused(direction=direction, reason=wrong))
-            return
-        limit_w = self.controls[direction].in_force_w(now)
-        parts = shares(limit_w, self.joined.steerables()) if limit_w is not None and direction == "consumption" else ()
-        await talk.say(LimitAccepted(direction=direction, limit_w=limit_w, shares=parts))
-        await self._settle()
 
     @answers(failsafe_write)
     async def on_failsafe(self, talk: Talk, write: SetFailsafe) -> None:
@@ -248,36 +263,66 @@ class ObeyLimit:
         wrong = check_failsafe(write, self._rules("consumption"), self._rules("production"))
         if wrong is None:
             values = {"consumption": write.consumption_w, "production": write.production_w}
-            wrong = await self._write(
-                {d: FailsafeWritten(now, sender, values[d], write.duration_s) for d in DIRECTIONS}
-            )
+            events: dict[Direction, Event] = {
+                d: FailsafeWritten(now, sender, values[d], write.duration_s) for d in DIRECTIONS
+            }
+            wrong = await self._bind(talk, events, FailsafeAccepted)
         if wrong is not None:
             await talk.say(FailsafeRefused(reason=wrong))
-            return
-        await talk.say(FailsafeAccepted())
-        await self._settle()
 
-    async def _write(self, events: dict[Direction, Event]) -> Reason | None:
-        """In force at once, stored before it is accepted; taken back when it cannot be stored."""
+    async def _bind(self, talk: Talk, events: dict[Direction, Event], accept: Callable[[], Message]) -> Reason | None:
+        """In force at once, written down before it is accepted; taken back when it does not bind."""
         if not self.controls:
             return Reason(code="no_guard", text="This site has no energy guard in its settings.")
         async with self._lock:
-            before = dict(self.controls)
+            unsaved = self._unsaved
+            before = {direction: self.controls[direction] for direction in events}
             for direction, event in events.items():
                 wrong = self._do(direction, event)
                 if wrong is not None:
-                    self.controls = before
+                    self.controls.update(before)
                     return wrong
+            for direction, control in before.items():
+                marks = {"revision": control.revision + 1, "talk": talk.id}
+                self.controls[direction] = msgspec.structs.replace(self.controls[direction], **marks)
+            terms = Terms(before=before, after={direction: self.controls[direction] for direction in events})
+            self._unsaved = False  # until something happens besides
             try:
-                await self.state.put("limits", self.controls)
-            except NotStored as problem:
-                beats = {d: c.heartbeat_at for d, c in self.controls.items()}
-                self.controls = {d: msgspec.structs.replace(c, heartbeat_at=beats[d]) for d, c in before.items()}
-                self._impose()
+                deal = await self.deals.close(talk, accept(), terms, until=self.clock.now() + STANDING_S)
+            except (NotStored, TooManyDeals) as problem:
+                self._take_back(terms)
+                self._unsaved = True
                 text = f"The site could not store it, so it does not bind ({problem}): write it again."
                 return Reason(code="not_stored", text=text)
-            self._unsaved = False
+            self._unsaved |= unsaved
+        await self._follow_deal(deal, terms)
         return None
+
+    async def _settled_later(self, deal: Deal) -> None:
+        if self.controls:  # else it is a restart: restore() finds it settled
+            await self._follow_deal(deal, deal.read(Terms))
+
+    async def _follow_deal(self, deal: Deal, terms: Terms) -> None:
+        """What is known now of an acceptance; while it is ``closing`` the write stays in force."""
+        if deal.phase == "off":
+            self._take_back(terms)
+        for direction, after in terms.after.items():
+            if deal.phase == "on" and self.controls[direction].revision < after.revision:
+                # A former life accepted it and could not find out in time.
+                self.controls[direction], effects = step(after, Restarted(self.clock.now()), self._rules(direction))
+                self._follow(effects)
+                self._impose()
+        self._unsaved |= deal.phase != "on"
+        await self._settle()
+        with suppress(NotStored):
+            if deal.phase == "on":
+                await forget_older(self.deals, deal, terms)
+            elif deal.phase == "off" and not self._unsaved:
+                await self.deals.end(deal)
+
+    def _take_back(self, terms: Terms) -> None:
+        for direction, after in terms.after.items():
+            self._do(direction, TakenBack(self.clock.now(), after, terms.before[direction]))
 
     # ---------------------------------------------------------------- what follows
 
@@ -324,8 +369,8 @@ class ObeyLimit:
 
     async def _settle(self) -> None:
         """Store and record what changed; what cannot be stored now is tried again with the next tick."""
-        if not self.controls:
-            return
+        if not self.controls or self._lock.locked():
+            return  # a write that is about to bind is stored as a deal first
         try:
             if self._unsaved:
                 self._unsaved = False

@@ -1,6 +1,7 @@
 """The energy guard: heartbeats, failsafe values and limits to each site's CEM, stated anew whenever a site comes back.
 
-EEBUS LPC/LPP 1.0 in the role of the energy guard. One limit talk at a time per site, and the newest statement wins.
+EEBUS LPC/LPP 1.0 in the role of the energy guard. One limit talk at a time per site, and the newest statement wins. A
+site's page has what it was asked last before it is asked: its acceptance counts once the stream has it, however late.
 """
 
 import logging
@@ -9,10 +10,10 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from agents.dso.limit_book import Page, Site, Statement, lifted
+from agents.dso.limit_book import Asked, Page, Site, Statement, Values, lifted
 from agents.dso.settings import DsoSettings
 from agents.kit.agent import Peers
-from agents.kit.skill import every, hears, rejoined, restores, skill, started
+from agents.kit.skill import every, hears, rejoined, restores, settles, skill, started
 from bus import tracing
 from bus.address import Address
 from bus.bus import Bus, Heard
@@ -83,7 +84,7 @@ class GuardLimits:
         page = await self.state.get(f"limits_{name}", Page)
         if page is None:
             return
-        site.wanted, site.constraints, site.failsafe_w = dict(page.wanted), page.constraints, page.failsafe_w
+        site.take_up(page)
         site.heard_at = self.clock.now()
         self._join(site)
 
@@ -253,8 +254,11 @@ class GuardLimits:
             log.warning("%s was told nothing: %s", name, problem)
         finally:
             site.busy = False
-            self._settled.set()
-            self._settled = anyio.Event()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._settled.set()
+        self._settled = anyio.Event()
 
     async def _state_limit(self, name: str, site: Site, direction: Direction) -> bool:
         now = self.clock.now()
@@ -266,14 +270,15 @@ class GuardLimits:
             site.wanted[direction] = statement
             word = statement.word(now)
             assert word is not None
-        await self.state.put(f"limits_{name}", site.page)
         trace = site.traces.get(direction)
         with tracing.span("state limit", {"gridparley.site": name, "gridparley.direction": direction}, parent=trace):
             async with self.bus.talk(limit_write, site.cem) as talk:
+                site.asked[direction] = Asked(talk=talk.id, statement=statement)
+                await self._keep(name, site)
                 await talk.say(word)
                 match await talk.hear(LimitAccepted, LimitRefused, Lapsed):
                     case LimitAccepted():
-                        self._accepted(name, site, statement)
+                        pass  # bound() has been told
                     case LimitRefused(reason=reason) if reason.code in _PASSING:
                         self.outcomes.append((name, direction, reason))
                         self._beat(site)
@@ -285,6 +290,30 @@ class GuardLimits:
                         self.outcomes.append((name, direction, Reason(code="no_answer", text=text)))
                         return False
         return True
+
+    @settles(limit_write)
+    async def bound(self, word: LimitAccepted, heard: Heard) -> None:
+        """The site holds what it was asked, whether or not we still wait to hear so."""
+        name, direction = heard.sender.site, word.direction
+        site = self.sites.get(name)
+        asked = None if site is None or site.cem != heard.sender else site.asked.get(direction)
+        if site is None or asked is None or asked.talk != heard.talk:
+            return  # something newer has been asked since, and will be answered
+        before = site.bound.get(direction)
+        if before != asked:
+            site.bound[direction] = asked
+            try:
+                await self._keep(name, site)
+            except NotStored:  # the word comes again
+                site.bound.pop(direction)
+                if before is not None:
+                    site.bound[direction] = before
+                raise
+        self._accepted(name, site, asked.statement)
+        self._wake()
+
+    async def _keep(self, name: str, site: Site) -> None:
+        await self.state.put(f"limits_{name}", site.page)
 
     def _accepted(self, name: str, site: Site, statement: Statement) -> None:
         direction = statement.direction
@@ -320,6 +349,8 @@ class GuardLimits:
     async def _state_failsafe(self, name: str, site: Site) -> bool:
         consumption_w, production_w = self.failsafe_of(name, site)
         async with self.bus.talk(failsafe_write, site.cem) as talk:
+            site.asked_values = Values(talk=talk.id, consumption_w=consumption_w, production_w=production_w)
+            await self._keep(name, site)
             await talk.say(
                 SetFailsafe(
                     consumption_w=consumption_w,
@@ -329,8 +360,7 @@ class GuardLimits:
             )
             match await talk.hear(FailsafeAccepted, FailsafeRefused, Lapsed):
                 case FailsafeAccepted():
-                    site.failsafe_w = (consumption_w, production_w)
-                    await self.state.put(f"limits_{name}", site.page)
+                    pass  # values_bound() has been told
                 case FailsafeRefused(reason=reason):
                     # The values before still hold there; the same ones again would change nothing.
                     log.warning("%s refused its failsafe values (%s): %s", name, reason.code, reason.text)
@@ -339,3 +369,16 @@ class GuardLimits:
         # What the site can be limited to may have changed while it answered.
         site.failsafe_due = self.failsafe_of(name, site) != (consumption_w, production_w)
         return True
+
+    @settles(failsafe_write)
+    async def values_bound(self, _word: FailsafeAccepted, heard: Heard) -> None:
+        site = self.sites.get(heard.sender.site)
+        asked = None if site is None or site.cem != heard.sender else site.asked_values
+        if site is None or asked is None or asked.talk != heard.talk or site.bound_values == asked:
+            return
+        before, site.bound_values = site.bound_values, asked
+        try:
+            await self._keep(heard.sender.site, site)
+        except NotStored:  # the word comes again
+            site.bound_values = before
+            raise

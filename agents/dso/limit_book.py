@@ -68,13 +68,34 @@ def lifted(direction: Direction, code: str, text: str) -> Statement:
     return Statement(direction=direction, active=False, reason=Reason(code=code, text=text))
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site was asked to hold, and in which talk: its acceptance may come much later."""
+
+    talk: str
+    statement: Statement
+
+
+class Values(msgspec.Struct, frozen=True, kw_only=True):
+    """The same of failsafe values, signed W."""
+
+    talk: str
+    consumption_w: float
+    production_w: float
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a site must survive the guard's own end."""
+    """What of a site must survive the guard's own end.
+
+    Written before a site is asked and when its acceptance is there: a fleet needs more than a book of deals holds.
+    """
 
     wanted: dict[Direction, Statement] = msgspec.field(default_factory=dict)
     constraints: Constraints | None = None
-    failsafe_w: tuple[float, float] | None = None
-    """Accepted failsafe values: consumption, production."""
+    asked: dict[Direction, Asked] = msgspec.field(default_factory=dict)
+    bound: dict[Direction, Asked] = msgspec.field(default_factory=dict)
+    """The last deal of each direction."""
+    asked_values: Values | None = None
+    bound_values: Values | None = None
 
 
 @dataclass
@@ -88,11 +109,14 @@ class Site:
     accepted: dict[Direction, Statement] = field(default_factory=dict)
     accepted_at: dict[Direction, float] = field(default_factory=dict)
     refused: dict[Direction, tuple[float, Statement, Reason]] = field(default_factory=dict)
+    asked: dict[Direction, Asked] = field(default_factory=dict)
+    bound: dict[Direction, Asked] = field(default_factory=dict)
+    asked_values: Values | None = None
+    bound_values: Values | None = None
     floor_w: float = 0.0
     """Consumption floor that a refusal has told, W."""
     constraints: Constraints | None = None
     state: LimitState | None = None
-    failsafe_w: tuple[float, float] | None = None
     failsafe_due: bool = True
     failsafe_after: float = 0.0
     heard_at: float | None = None
@@ -102,7 +126,20 @@ class Site:
 
     @property
     def page(self) -> Page:
-        return Page(wanted=dict(self.wanted), constraints=self.constraints, failsafe_w=self.failsafe_w)
+        return Page(
+            wanted=dict(self.wanted),
+            constraints=self.constraints,
+            asked=dict(self.asked),
+            bound=dict(self.bound),
+            asked_values=self.asked_values,
+            bound_values=self.bound_values,
+        )
+
+    def take_up(self, page: Page) -> None:
+        """What a former life of the guard left."""
+        self.wanted, self.constraints = dict(page.wanted), page.constraints
+        self.asked, self.bound = dict(page.asked), dict(page.bound)
+        self.asked_values, self.bound_values = page.asked_values, page.bound_values
 
     def want(self, statement: Statement, trace: str | None) -> bool:
         """Newest wins. False when it says what is wanted already."""

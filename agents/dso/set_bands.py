@@ -22,9 +22,10 @@ RETRY_S = 300.0
 
 
 class Book(msgspec.Struct, kw_only=True):
-    """By meter: what it was told last, and what came of it (``set``, or why it refused)."""
+    """By meter: what it was told last and in which talk, and what came of it (``set``, or why it refused)."""
 
     told: dict[str, SetBands] = {}
+    talks: dict[str, str] = {}
     outcome: dict[str, str] = {}
 
 
@@ -67,14 +68,14 @@ class SetMeterBands:
 
     async def _tell(self, meter: Address, word: SetBands) -> None:
         try:
-            self.book.told[str(meter)] = word
-            self.book.outcome.pop(str(meter), None)
-            await self._keep()
             async with self.bus.talk(bands_write, meter) as talk:
+                self.book.told[str(meter)], self.book.talks[str(meter)] = word, talk.id
+                self.book.outcome.pop(str(meter), None)
+                await self._keep()
                 await talk.say(word)
                 match await talk.hear(BandsSet, BandsRefused, Lapsed):
                     case BandsSet():
-                        await self._note(meter, "set")
+                        pass  # is_set() has been told
                     case BandsRefused(reason=reason):
                         log.error("%s refuses its bands: %s", meter, reason.text)
                         await self._note(meter, reason.text)
@@ -85,8 +86,8 @@ class SetMeterBands:
 
     @settles(bands_write)
     async def is_set(self, _word: BandsSet, heard: Heard) -> None:
-        """Also when nobody waits for it any more."""
-        if str(heard.sender) in self.book.told:
+        """Also when nobody waits for it any more; what came of older bands says nothing of the newest."""
+        if self.book.talks.get(str(heard.sender)) == heard.talk:
             await self._note(heard.sender, "set")
 
     async def _note(self, meter: Address, outcome: str) -> None:

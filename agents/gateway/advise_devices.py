@@ -13,6 +13,7 @@ import msgspec
 from agents.gateway.options import options
 from agents.gateway.relay_emergency import GatewaySettings
 from agents.kit.deals import Deal, Deals, TooManyDeals
+from agents.kit.offered_tariffs import Offer, OfferedTariffs
 from agents.kit.skill import answers, restores, skill
 from bus.address import Address
 from bus.clock import Clock
@@ -36,7 +37,7 @@ from contracts.own_plans import (
 )
 from contracts.profiles import PriceSlot
 from contracts.reasons import Reason
-from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice
+from contracts.tariff import AnnounceTariff, TariffRefused, tariff_notice
 
 KEPT_S = 3600.0
 PRICED = ("energy", "grid_fee", "levy")
@@ -77,6 +78,7 @@ class AdviseDevices:
     _restored: bool = False
 
     def __post_init__(self) -> None:
+        self._offered = OfferedTariffs(self.state, self.deals, self.clock)
         self.deals.on_settled(tariff_notice, self._tariff_settled)
         self.deals.on_settled(model_download, self._model_settled)
 
@@ -84,8 +86,8 @@ class AdviseDevices:
     async def restore(self) -> None:
         self.stored = await self.state.get("adapter", Stored) or Stored()
         self._restored = True
-        for deal in self.deals.standing(tariff_notice):
-            await self._tariff_settled(deal)
+        for offer in await self._offered.restore():
+            await self._use(offer)
         for deal in self.deals.standing(model_download):
             await self._model_settled(deal)
 
@@ -97,25 +99,24 @@ class AdviseDevices:
 
     async def on_tariff(self, talk: Talk, word: AnnounceTariff) -> None:
         """Called by who relays prices, where there is nobody to relay them to."""
-        now = self.clock.now()
         if any(slot.duration_s <= 0 for slot in word.slots):
             reason = Reason(code="no_duration", text="every slot has to last: give each a duration above 0")
             await talk.say(TariffRefused(tariff=word.tariff, reason=reason))
             return
-        try:
-            deal = await self.deals.close(talk, TariffTaken(tariff=word.tariff), word, until=now + KEPT_S)
-        except (NotStored, TooManyDeals) as problem:
-            reason = Reason(code="not_stored", text=str(problem))
-            await talk.say(TariffRefused(tariff=word.tariff, reason=reason))
+        made = await self._offered.take(talk, word, word.issuer or str(talk.peer))
+        if isinstance(made, Reason):
+            await talk.say(TariffRefused(tariff=word.tariff, reason=made))
             return
-        await self._tariff_settled(deal)
+        await self._tariff_settled(made)
 
     async def _tariff_settled(self, deal: Deal) -> None:
-        if deal.phase != "on" or not self._restored:
-            return
-        word = deal.read(AnnounceTariff)
-        await self.keep_prices(word, word.issuer or str(deal.peer))
-        await self.deals.end(deal)
+        offer = self._offered.settled(deal)
+        if offer is not None:
+            await self._use(offer)
+
+    async def _use(self, offer: Offer) -> None:
+        await self.keep_prices(offer.word, offer.issuer)
+        await self._offered.forget()
 
     async def keep_prices(self, word: AnnounceTariff, issuer: str) -> None:
         """Raises NotStored."""

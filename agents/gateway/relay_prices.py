@@ -14,9 +14,11 @@ import msgspec
 from agents.gateway.advise_devices import AdviseDevices
 from agents.gateway.relay_emergency import GatewaySettings
 from agents.kit.agent import Peers
-from agents.kit.skill import answers, skill
+from agents.kit.deals import Deals, TooManyDeals
+from agents.kit.skill import answers, settles, skill
 from bus.address import Address
-from bus.bus import Bus
+from bus.bus import Bus, Heard
+from bus.clock import Clock
 from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.kit import Lapsed
@@ -24,6 +26,8 @@ from contracts.roles import CEM, GATEWAY, METER
 from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice
 
 log = logging.getLogger("gridparley.gateway")
+RELAYED_S = 90_000.0
+"""The announcement lives a day; who answers it later has not heard it in time."""
 
 
 @skill(opens=(tariff_notice,), use_cases=("tariffs.price-info",))
@@ -36,6 +40,8 @@ class RelayPrices:
     peers: Peers
     settings: GatewaySettings
     adapter: AdviseDevices
+    deals: Deals
+    clock: Clock
 
     @answers(tariff_notice)
     async def on_tariff(self, talk: Talk, word: AnnounceTariff) -> None:
@@ -53,8 +59,11 @@ class RelayPrices:
             if isinstance(answer, TariffTaken):
                 with suppress(NotStored):  # the home has it; the adapter gets the next one
                     await self.adapter.keep_prices(onward, onward.issuer or str(talk.peer))
-            if answer is not None:  # silence behind us is silence before us: the issuer says it again
-                await talk.say(answer)
+        if isinstance(answer, TariffTaken):
+            with suppress(NotStored, TooManyDeals):  # the issuer hears nothing and says it again
+                await self.deals.close(talk, answer, until=self.clock.now() + RELAYED_S)
+        elif answer is not None:  # silence behind us is silence before us
+            await talk.say(answer)
 
     def _named(self, word: AnnounceTariff, issuer: Address) -> AnnounceTariff:
         return msgspec.structs.replace(word, issuer=str(issuer))
@@ -69,12 +78,22 @@ class RelayPrices:
     async def _relay(self, receiver: Address, word: AnnounceTariff) -> TariffTaken | TariffRefused | None:
         try:
             async with self.bus.talk(tariff_notice, receiver) as talk:
+                terms = TariffTaken(tariff=word.tariff)
+                await self.deals.open(talk, terms, until=self.clock.now() + RELAYED_S)
                 await talk.say(word)
                 match await talk.hear(TariffTaken, TariffRefused, Lapsed):
-                    case TariffTaken() | TariffRefused() as answer:
+                    case TariffTaken() as answer:
+                        return answer
+                    case TariffRefused() as answer:
+                        await self.deals.end(talk)
                         return answer
                     case Lapsed():
                         log.info("%s says nothing to tariff %s", receiver, word.tariff)
-        except NotStored as problem:
+        except (NotStored, TooManyDeals) as problem:
             log.info("tariff %s does not reach %s: %s", word.tariff, receiver, problem)
         return None
+
+    @settles(tariff_notice)
+    async def taken(self, word: TariffTaken, heard: Heard) -> None:
+        """A receiver's word counts for itself; the issuer's own deal is made by what we say to it."""
+        await self.deals.honour(word, heard)

@@ -1,7 +1,8 @@
 """Tariffs to those who subscribed, until each has taken or refused them, over cut links and restarts.
 
-What is due is stored before it is said. A customer's ``TariffTaken`` counts once its stream has it, also when our side
-of the talk ended long ago; silence only means that it is said again.
+What is due is stored before it is said, in one value for all: a fleet is more than a book of deals can hold, and as a
+tariff's name has its edition, no talk need be remembered. A customer's ``TariffTaken`` counts once its stream has it,
+also when our side of the talk ended long ago; silence only means that it is said again.
 """
 
 import logging
@@ -152,8 +153,10 @@ class AnnounceTariffs:
             await talk.say(word)
             match await talk.hear(TariffTaken, TariffRefused, Lapsed):
                 case TariffTaken():
-                    await self._done(customer, tariff)
-                    return True
+                    return True  # taken() has been told
+                case TariffRefused(reason=reason) if reason.code == "not_stored":
+                    log.info("%s could not keep tariff %s and is told again: %s", customer, tariff, reason.text)
+                    return False
                 case TariffRefused(reason=reason):
                     log.warning("%s refuses tariff %s: %s", customer, tariff, reason.text)
                     self.book.refused.setdefault(customer, {})[tariff] = reason

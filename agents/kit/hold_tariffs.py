@@ -1,11 +1,14 @@
 """Tariffs that are sent to who only shows them: a meter, an app. Taken, kept, summed up. IEC-JWG2112 steps 1c, 1d."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
 from agents.kit.check_tariff import fault
+from agents.kit.deals import Deal, Deals
+from agents.kit.offered_tariffs import OfferedTariffs, issuer_of
 from agents.kit.price_stack import Layer, Stack, merged, shown, slotted
 from agents.kit.skill import answers, restores, skill
 from bus.address import Address
@@ -14,9 +17,9 @@ from bus.store import State
 from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.profiles import SLOT_S, PriceSlot
-from contracts.reasons import Reason
-from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice
+from contracts.tariff import AnnounceTariff, TariffRefused, tariff_notice
 
+log = logging.getLogger("gridparley.tariff")
 SHOWN_S = 48 * 3600.0
 
 
@@ -29,35 +32,48 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 @skill(use_cases=("tariffs.price-info", "tariffs.day-ahead-alert"))
 @dataclass
 class HoldTariffs:
-    """Stored before it is acknowledged; nothing is made up where there is no price."""
+    """Written down before it is acknowledged; nothing is made up where there is no price."""
 
     clock: Clock
     address: Address
     state: State
+    deals: Deals
     on_change: list[Callable[[AnnounceTariff], None]] = field(default_factory=list)
     stack: Stack = field(default_factory=lambda: Stack(zone="UTC", fallback=None))
+
+    def __post_init__(self) -> None:
+        self._offered = OfferedTariffs(self.state, self.deals, self.clock)
+        self.deals.on_settled(tariff_notice, self._settled)
 
     @answers(tariff_notice)
     async def on_tariff(self, talk: Talk, word: AnnounceTariff) -> None:
         assert talk.peer is not None  # the bus carries it
-        now = self.clock.now()
-        reason = fault(word, now)
+        reason = fault(word, self.clock.now())
         if reason is None:
-            relayed = talk.peer.site == self.address.site and word.issuer is not None
-            issuer = word.issuer if relayed and word.issuer is not None else str(talk.peer)
-            before = msgspec.json.encode(self._kept())
-            self.stack.take(issuer, word, "", now)
-            try:
-                await self.state.put("prices", self._kept())
-            except NotStored as problem:
-                self._take_up(msgspec.json.decode(before, type=Kept))
-                reason = Reason(code="not_stored", text=f"It could not be kept: {problem}. Announce it again.")
-        if reason is not None:
-            await talk.say(TariffRefused(tariff=word.tariff, reason=reason))
-            return
-        for act in self.on_change:
-            act(word)
-        await talk.say(TariffTaken(tariff=word.tariff))
+            issuer = issuer_of(word, talk.peer, self.address.site)
+            back = self.stack.way_back(issuer, word.component)
+            self.stack.take(issuer, word, "", self.clock.now())
+            made = await self._offered.take(talk, word, issuer, back)
+            if isinstance(made, Deal):
+                await self._settled(made)
+                return
+            reason = made
+        await talk.say(TariffRefused(tariff=word.tariff, reason=reason))
+
+    async def _settled(self, deal: Deal) -> None:
+        offer = self._offered.settled(deal)
+        if offer is not None:
+            self.stack.take(offer.issuer, offer.word, "", self.clock.now())
+            for act in self.on_change:
+                act(offer.word)
+            await self._keep()
+
+    async def _keep(self) -> None:
+        try:
+            await self.state.put("prices", Kept(layers=tuple(self.stack.layers.values())))
+            await self._offered.forget()
+        except NotStored as problem:
+            log.warning("%s: prices are stored with the next ones: %s", self.address, problem)
 
     def ahead(self, *, sold: bool = False) -> list[PriceSlot]:
         """What is known from this quarter hour on, energy and all that comes with it; empty where there is none."""
@@ -72,10 +88,10 @@ class HoldTariffs:
 
     @restores
     async def take_up(self) -> None:
-        self._take_up(await self.state.get("prices", Kept) or Kept())
-
-    def _take_up(self, kept: Kept) -> None:
+        kept = await self.state.get("prices", Kept) or Kept()
         self.stack.layers = {(layer.issuer, layer.component): layer for layer in kept.layers}
-
-    def _kept(self) -> Kept:
-        return Kept(layers=tuple(self.stack.layers.values()))
+        late = await self._offered.restore()
+        for offer in late:
+            self.stack.take(offer.issuer, offer.word, "", self.clock.now())
+        if late:
+            await self._keep()

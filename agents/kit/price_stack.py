@@ -4,7 +4,8 @@ Instants are unix seconds of the tariff's clock, prices EUR/kWh.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -158,6 +159,19 @@ class Stack:
             for other in old.between(max(slot.start, now), slot.end)
             if other.binding
         )
+
+    def way_back(self, issuer: str, component: Component) -> Callable[[], None]:
+        """To what is there of this component now."""
+        key, layer = (issuer, component), self.layers.get((issuer, component))
+        kept = None if layer is None else copy(layer)
+
+        def back() -> None:
+            if kept is None:
+                self.layers.pop(key, None)
+            else:
+                self.layers[key] = kept
+
+        return back
 
     def overlapping(self, issuer: str, component: Component, start: float, end: float) -> str | None:
         """Another issuer that has a price of this component then."""

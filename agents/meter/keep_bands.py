@@ -12,12 +12,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from agents.kit.deals import Deal, Deals, TooManyDeals
 from agents.kit.local_day import bounds, date_at
 from agents.kit.skill import answers, every, restores, skill, started
 from agents.kit.windows import at as band_at
 from agents.kit.windows import of_day
 from agents.meter.measure import Measure, Sample
 from agents.meter.settings import MeterSettings
+from bus.address import Address
 from bus.bus import Bus
 from bus.clock import Clock
 from bus.envelope import instant
@@ -30,6 +32,8 @@ from contracts.tariff import ActiveTariff, BandsRefused, BandsSet, SetBands, Tou
 
 log = logging.getLogger("gridparley.meter")
 KEEP_EVERY_S = 300.0
+DEALT_S = 7 * 86_400.0
+"""As long as anybody may be away and still hear what was said."""
 MOST_REGISTERS = 48
 SHORTEST_REPORT_S = 60.0
 OPERATORS = (DSO, RETAILER, HES)
@@ -59,21 +63,30 @@ class KeepBands:
     settings: MeterSettings
     state: State
     measure: Measure
+    deals: Deals
     kept: Kept | None = None
     active: str | None = None
     on_change: list[Callable[[], None]] = field(default_factory=list)
     price_of: list[Callable[[str], float | None]] = field(default_factory=list)
     """Who else may know what a register costs."""
+    _restored: bool = False
     _stored_at: float = 0.0
     _part: tuple[float, float, TouBand | None] = (0.0, 0.0, None)
     """Where the band lies that was looked up last: samples come each second, bands change some times a day."""
 
     def __post_init__(self) -> None:
         self.measure.listeners.append(self.count)
+        self.deals.on_settled(bands_write, self._settled)
 
     @restores
     async def take_up(self) -> None:
         self.kept = await self.state.get("bands", Kept)
+        self._restored = True
+        dealt = self.deals.standing(bands_write)
+        for deal in dealt:
+            self._use(deal.read(SetBands), deal.peer)
+        if dealt:
+            await self._keep_dealt()
 
     @started
     async def say_at_start(self) -> None:
@@ -83,36 +96,53 @@ class KeepBands:
 
     @answers(bands_write)
     async def on_bands(self, talk: Talk, word: SetBands) -> None:
-        """The registers go on; those that the new bands name for the first time begin at zero."""
-        assert talk.peer is not None  # the bus carries it
         reason = _fault(word)
         if reason is not None:
             await talk.say(BandsRefused(reason=reason))
             return
-        now, before, latest = self.clock.now(), self.kept, self.measure.latest
+        until = self.clock.now() + DEALT_S
+        try:
+            deal = await self.deals.close(talk, BandsSet(registers=_names(word)), word, until=until)
+        except (NotStored, TooManyDeals) as problem:
+            text = f"It could not be kept: {problem}. Say it again."
+            await talk.say(BandsRefused(reason=Reason(code="not_stored", text=text)))
+            return
+        await self._settled(deal)
+
+    async def _settled(self, deal: Deal) -> None:
+        if deal.phase != "on" or not self._restored:
+            return
+        self._use(deal.read(SetBands), deal.peer)
+        self._follow(self.clock.now())
+        await self._keep_dealt()
+
+    def _use(self, word: SetBands, by: Address) -> None:
+        """The registers go on; those that the new bands name for the first time begin at zero."""
+        now, latest = self.clock.now(), self.measure.latest
         if latest is not None:
             self._count_up(latest)
-            before = self.kept
-        names = tuple(dict.fromkeys([*(band.register for band in word.bands), word.otherwise]))
-        kept = Kept(
+        before = self.kept
+        self.kept = Kept(
             bands=word,
-            by=str(talk.peer),
-            registers={**dict.fromkeys(names, 0.0), **(before.registers if before else {})},
+            by=str(by),
+            registers={**dict.fromkeys(_names(word), 0.0), **(before.registers if before else {})},
             counted_wh=before.counted_wh if before else (latest.import_wh if latest else -1.0),
             counted_at=before.counted_at if before else (latest.at if latest else now),
             sequence=before.sequence if before else 1,
             reported_at=now - now % word.report_every_s,
             unsent=before.unsent if before else None,
         )
-        try:
-            await self._store(kept)
-        except NotStored as problem:
-            text = f"It could not be kept: {problem}. Say it again."
-            await talk.say(BandsRefused(reason=Reason(code="not_stored", text=text)))
-            return
         self.active, self._part = None, (0.0, 0.0, None)
-        self._follow(now)
-        await talk.say(BandsSet(registers=names))
+
+    async def _keep_dealt(self) -> None:
+        """Each deal is done once what it says is stored as in use."""
+        done = self.deals.standing(bands_write)
+        try:
+            await self._store(self.kept)
+            for deal in done:
+                await self.deals.end(deal)
+        except NotStored as problem:
+            log.warning("new bands: %s; they are kept with the next reading", problem)
 
     # ---------------------------------------------------------------- counting
 
@@ -237,6 +267,10 @@ class KeepBands:
         await self.measure.keep()
         await self.state.put("bands", kept)
         self.kept, self._stored_at = kept, self.clock.now()
+
+
+def _names(word: SetBands) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*(band.register for band in word.bands), word.otherwise]))
 
 
 def _fault(word: SetBands) -> Reason | None:

@@ -21,6 +21,7 @@ from agents.cem.limit_state import (
     Rules,
     Slot,
     SoftStart,
+    TakenBack,
     Tick,
     step,
 )
@@ -381,3 +382,26 @@ def test_no_sequence_leaves_a_silent_guard_without_failsafe(sequence: list[Any],
             assert site.mode == "failsafe"
         if site.mode == "failsafe":
             assert site.in_force_w == site.failsafe_w
+
+
+def test_a_write_whose_acceptance_never_got_out_gives_way_to_what_held_before(direction: Direction) -> None:
+    site = Site(direction)
+    site.beat()
+    site.write(7000.0)
+    before = site.control
+    site.write(5000.0)
+    after = site.control = msgspec.structs.replace(site.control, revision=before.revision + 1)
+    assert site.do(TakenBack(site.now, after, before)) != []
+    assert site.control.in_force_w(site.now) == 7000.0 * site.sign
+
+
+def test_what_was_written_since_is_not_taken_back(direction: Direction) -> None:
+    site = Site(direction)
+    site.beat()
+    before = site.control
+    site.write(7000.0)
+    after = msgspec.structs.replace(site.control, revision=1)
+    site.write(5000.0)
+    site.control = msgspec.structs.replace(site.control, revision=2)
+    assert site.do(TakenBack(site.now, after, before)) == []
+    assert site.control.in_force_w(site.now) == 5000.0 * site.sign

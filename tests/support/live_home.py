@@ -109,12 +109,17 @@ class LiveHome:
                 stderr=log,
             )
             log.close()
-        await self.words.until(
-            lambda _: all(self._hellos(address) > seen[address] for address in addresses), within_wall_s=40
-        )
+        for address in addresses:
+            await self._near(address).until(
+                lambda _, one=address: self._hellos(one) > seen[one],
+                within_wall_s=40,  # type: ignore[misc]
+            )
+
+    def _near(self, address: str) -> Words:
+        return self.beyond if address == DSO else self.words
 
     def _hellos(self, address: str) -> int:
-        return sum(s.startswith(f"home.say.{address}.system.") for s, _ in self.words.all)
+        return sum(s.startswith(f"home.say.{address}.system.") for s, _ in self._near(address).all)
 
     async def kill(self, address: str) -> None:
         """kill -9, and wait until it is gone."""
