@@ -97,7 +97,6 @@ class PlanHome:
         self.premises.on_claim.append(self._see_bounds)
         self.wishes.on_change.append(self._see_hand)
         self.premises.on_fleet.append(lambda: self.replan("devices"))
-        self.prices.relevant.append(lambda: self.flexibility.offers)
 
     def replan(self, why: str) -> None:
         """Ask for a new plan; what comes together is planned together."""
