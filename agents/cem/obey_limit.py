@@ -4,13 +4,13 @@ A write is in force at once, and a deal once its acceptance is in the guard's st
 ``limits`` has what happens besides. After a restart the newer of the two counts.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
-import anyio
 import msgspec
 
 from agents.cem.household_budget import THRESHOLD_W, ems_floor_w, shares
@@ -96,7 +96,7 @@ class ObeyLimit:
     _unsaid: bool = False
     _unsaved: bool = False
     _dark: bool = False
-    _lock: anyio.Lock = field(default_factory=anyio.Lock)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _constraints: Constraints | None = None
     _cached: dict[Direction, Rules] = field(default_factory=dict)
 

@@ -5,13 +5,13 @@ There is a deal exactly if the word that makes it is in the stream that its rece
 after which the closer may close. Both find out when they come back. ``docs/decisions/0030-deals.md``.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-import anyio
 import msgspec
 from msgspec import Raw
 
@@ -95,8 +95,8 @@ class Deals:
     _free: list[int] = field(default_factory=list)
     _used: int = 0
     _kept: int = 0
-    _growing: anyio.Lock = field(default_factory=anyio.Lock)
-    _closing: dict[str, anyio.Lock] = field(default_factory=dict)
+    _growing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _closing: dict[str, asyncio.Lock] = field(default_factory=dict)
     _watchers: dict[str, list[Settled]] = field(default_factory=dict)
 
     # ---------------------------------------------------------------- looking
@@ -177,7 +177,7 @@ class Deals:
             raise ValueError(f"{talk.table.name}: {type(word).__name__} makes no deal: say it")
         sealed = talk.seal(word)
         # One closing at a time on a subject: then the last word on it answers whether ours was stored.
-        async with self._closing.setdefault(sealed.subject, anyio.Lock()):
+        async with self._closing.setdefault(sealed.subject, asyncio.Lock()):
             for other in list(self._deals.values()):
                 if other.phase == "closing" and other.subject == sealed.subject:
                     await self._find_out(other)
@@ -240,7 +240,7 @@ class Deals:
                     await self._drop((deal.peer, deal.id))
 
     async def _resume(self, deal: Deal) -> None:
-        async with self._closing.setdefault(deal.subject, anyio.Lock()):
+        async with self._closing.setdefault(deal.subject, asyncio.Lock()):
             if self._deals.get((deal.peer, deal.id)) != deal:
                 return
             settled = await self._find_out(deal)
