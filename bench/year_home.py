@@ -35,6 +35,8 @@ SUN_RATING_W = 8000.0
 GRID_EUR_PER_KWH = 0.20
 """Grid fee and levies on each bought kWh; feeding in pays ``SELL_EUR_PER_KWH``, whatever the market says."""
 SELL_EUR_PER_KWH = 0.08
+CONTRACT_W = 14_500.0
+"""What the household may take at once by its contract, as in the street of ``deploy``."""
 CAR_W, CAR_LEAST_W = 11_000.0, 4140.0
 PUMP_W = 3500.0
 TANK_WH_PER_K = 500.0 * WATER_WH_PER_L_K

@@ -29,6 +29,7 @@ from bench.year_home import (
     CAR_W,
     CELLAR_C,
     COLDEST_C,
+    CONTRACT_W,
     HOTTEST_C,
     HOURS,
     LOAD_WH,
@@ -58,7 +59,7 @@ from contracts.tariff import AnnounceTariff
 from world.physics.driver import CAPACITY_WH
 from world.physics.heatpump import MIN_OFF_S, MIN_ON_S
 
-SETTINGS = CemSettings(yearly_wh=LOAD_WH, fuse_a=63.0, time_zone=ZONE)
+SETTINGS = CemSettings(yearly_wh=LOAD_WH, fuse_a=63.0, contract_consumption_w=CONTRACT_W, time_zone=ZONE)
 EACH = 4
 """Rows between two plans, if nothing happens."""
 WARM_UP = 96
