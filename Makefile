@@ -22,7 +22,7 @@ check: env
 
 # Real servers and processes on a machine that others use too: what fails is tried once more, and shown as rerun.
 test: check
-	$(BIN)/pytest --reruns 1
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --reruns 1
 
 bench: env
 	$(BIN)/python -m bench

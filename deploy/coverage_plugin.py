@@ -19,13 +19,17 @@ _MARK = "use_case"
 
 
 class UseCases:
-    """Collects marks and outcomes of one run."""
+    """Collects marks and outcomes of one run.
+
+    Marks travel with the reports, so that tests may run in several processes: only the one that leads writes.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._marked: dict[str, list[tuple[str, bool]]] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._all_collected = False
+        self._tests: set[str] = set()
+        self._left_out = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -40,15 +44,12 @@ class UseCases:
                     except UnknownUseCase as problem:
                         faults.append(f"{item.nodeid}: {problem}")
                     else:
-                        self._marked.setdefault(item.nodeid, []).append((id, bool(mark.kwargs.get("partial"))))
+                        item.user_properties.append((_MARK, [id, bool(mark.kwargs.get("partial"))]))
         if faults:
             raise pytest.UsageError("\n".join(faults))
 
     def pytest_deselected(self) -> None:
-        self._all_collected = False
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._all_collected = self.selects_all() and session.testsfailed == 0
+        self._left_out = True
 
     def selects_all(self) -> bool:
         """Nothing narrows the run down: no path, no expression, no file or test left out."""
@@ -60,8 +61,11 @@ class UseCases:
         return by_config and not any(narrowed) and not option.collectonly
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.nodeid not in self._marked or str(report.outcome) == "rerun":  # what counts is the second try
+        self._tests.add(report.nodeid)
+        marks = [(str(value[0]), bool(value[1])) for name, value in report.user_properties if name == _MARK]  # type: ignore[index]
+        if not marks or str(report.outcome) == "rerun":  # what counts is the second try
             return
+        self._marked[report.nodeid] = marks
         worse: dict[Outcome, int] = {"passed": 0, "skipped": 1, "failed": 2}
         outcome: Outcome = report.outcome
         known = self._outcomes.get(report.nodeid, "passed")
@@ -69,7 +73,8 @@ class UseCases:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if not (ended and self._all_collected and not session.shouldstop and not session.shouldfail):
+        whole = self.selects_all() and not self._left_out and not session.shouldstop and not session.shouldfail
+        if not (ended and whole) or hasattr(self._config, "workerinput"):
             return
         results = [
             Result(use_case=id, test=test, partial=partial, outcome=self._outcomes.get(test, "failed"))
@@ -78,7 +83,7 @@ class UseCases:
         ]
         path: Path = results_path(self._config.rootpath)
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(msgspec.json.encode(Results(tests=session.testscollected, results=tuple(results))))
+        path.write_bytes(msgspec.json.encode(Results(tests=len(self._tests), results=tuple(results))))
 
 
 def pytest_configure(config: pytest.Config) -> None:
