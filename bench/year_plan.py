@@ -250,7 +250,7 @@ class Manager:
             capacity_wh_per_k=TANK_WH_PER_K,
             loss_w_per_k=TANK_LOSS_W_PER_K,
             ambient_c=CELLAR_C,
-            cop_share=float(self.life.home.cop[self.life.row]),
+            cop_share=float(self.life.home.cop[min(self.life.row, len(self.life.home) - 1)]),
             upper_w=PUMP_W,
             minimum_on_s=MIN_ON_S,
             minimum_off_s=MIN_OFF_S,

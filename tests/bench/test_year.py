@@ -175,3 +175,9 @@ def test_accounts_add_up() -> None:
     one = Account(bill_eur=1.0, peak_w=5.0, coldest_c=44.0)
     both = total([one, Account(bill_eur=2.0, peak_w=3.0, coldest_c=43.0)])
     assert (both.bill_eur, both.peak_w, both.coldest_c) == (3.0, 5.0, 43.0)
+
+
+def test_the_year_is_lived_to_its_last_quarter_hour() -> None:
+    planned = managed(HOME, len(HOME) - 4, len(HOME), MEAN)
+    assert planned.plans >= 1
+    assert planned.used_wh > 0
