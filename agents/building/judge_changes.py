@@ -43,7 +43,7 @@ class JudgeChanges:
             self.usual.pop(peer, None)
         others = sum(power for _, power in self.announced.values())
         over = excess_w(self.sites.total_w, others, max(0.0, said.power_w), self.settings.subscribed_w)
-        if over <= 0 or said.kind == "back_to_plan":
+        if over <= 0 or said.kind == "back_to_plan" or said.power_w <= 0:  # less never overloads
             self.announced[key] = (now + REPORTED_S, max(0.0, said.power_w))
             await talk.say(ChangeFine())
             return

@@ -34,6 +34,8 @@ class SayReadings:
     last: DeviceReading | None = None
     values: Values | None = None
     failures: int = 0
+    writing: int = -1
+    """The hardware's count of writes when the last look began."""
 
     @started
     async def first(self) -> None:
@@ -53,9 +55,10 @@ class SayReadings:
 
     async def fresh(self) -> tuple[Values, DeviceReading]:
         """Ask the hardware now. Raises DriverError, Impossible."""
+        writing = self.hardware.writing
         values = await self.hardware.look()
         reading = self.terminals.reading(values, self.hardware.at)
-        self.values, self.last = values, reading
+        self.values, self.last, self.writing = values, reading, writing
         return values, reading
 
     def _failed(self, reason: Reason) -> None:

@@ -46,8 +46,8 @@ class RunProgramme:
     @every("reading_every_s")
     async def watch(self) -> None:
         run, values = self.terminals.run, self.readings.values
-        if values is None:
-            return
+        if values is None or self.readings.writing != self.orders.hardware.writing:
+            return  # what was done since shows in the next look only
         if run.phase == "caught":
             text = "it was started by hand and waits for its time"
             await self._do(self.terminals.hold(values), values, "switched", Reason(code="start_held", text=text))
