@@ -20,7 +20,6 @@ from bench.year_home import (
     BATTERY,
     CAR_LEAST_W,
     COLDEST_C,
-    FIRST_INSTANT,
     HEAT_EL_WH,
     HOTTEST_C,
     HOURS,
@@ -39,6 +38,7 @@ from bench.year_home import (
 from bench.year_optimum import optimum
 from bench.year_plan import SETTINGS, Manager, managed
 from contracts.reasons import Reason
+from world.profiles import FIRST_INSTANT
 
 HOME = household()
 MEAN = mean_price(HOME)
