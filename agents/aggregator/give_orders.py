@@ -19,6 +19,9 @@ log = logging.getLogger("gridparley.aggregator")
 FINAL = ("users_hand", "no_contract", "flexibility_off", "no_consent", "limit", "bad_range", "no_bound")
 """Refusals that asking once more would not change: an order is not pressed on a home."""
 
+BROUGHT_AGAIN_WALL_S = 12.0
+"""A stored word that was not acknowledged comes again within this."""
+
 
 @skill(use_cases=("home.precedence",))
 @dataclass
@@ -62,8 +65,10 @@ class GiveOrders:
             until=plan.until,
             reason=Reason(code="flexibility", text=plan.text),
         )
-        if word in self.orders.offered(cem):  # its answer may be on its way, or came while we were away
-            await self.clock.sleep(patience(self.clock, self.settings.retry_s))
+        # Its answer may be on its way, or came while we were away and is brought again.
+        until = self.clock.now() + max(self.settings.retry_s, BROUGHT_AGAIN_WALL_S * self.clock.speed)
+        while word in self.orders.offered(cem) and self.clock.now() < until:
+            await self.clock.sleep(patience(self.clock, 1.0))
         if word in self.orders.ordered(cem):
             return None
         return await self.orders.order(cem, word)
