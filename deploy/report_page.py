@@ -24,6 +24,8 @@ def page(summary: "Summary") -> str:
     ]
     if summary.savings is not None and summary.savings.sites:
         lines += ["", *sites(summary.savings)]
+    if summary.held_back is not None and summary.held_back.total_generation_wh > 0:
+        lines.append(f"Limits held back {_kwh(summary.held_back.total_generation_wh)}, fed in without control.")
     return "\n".join(lines) + "\n"
 
 
