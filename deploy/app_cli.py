@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import typer
 
+from agents.kit.local_day import next_local
+from bus.envelope import instant
 from contracts.customer import (
     Because,
     ChangePlan,
@@ -469,9 +471,7 @@ def _next(at: time | None, since: datetime, zone: str) -> datetime | None:
     """The next instant at which the person's clock shows that."""
     if at is None:
         return None
-    local = since.astimezone(ZoneInfo(zone))
-    found = datetime.combine(local.date(), at, ZoneInfo(zone))
-    return (found if found >= local else found + timedelta(days=1)).astimezone(UTC)
+    return instant(next_local(at, since.timestamp(), zone, now_too=True))
 
 
 def _seconds(text: str) -> float | None:

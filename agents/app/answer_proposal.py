@@ -5,18 +5,19 @@ Without a word nothing happens: an app that only shows leaves the talk open for 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, time
 
 import msgspec
 
 from agents.app.settings import AppSettings
 from agents.app.show import Show
 from agents.kit.deals import Deals
+from agents.kit.local_day import next_local
 from agents.kit.skill import answers, restores, settles, skill
 from bus.address import Address
 from bus.bus import Bus, Heard
 from bus.clock import Clock
+from bus.envelope import instant
 from bus.store import State
 from bus.talk import Talk
 from contracts.customer import (
@@ -177,6 +178,4 @@ def moves(wanted: dict[str, str], proposal: ProposePlan, zone: str) -> tuple[Mov
 
 def next_at(text: str, since: datetime, zone: str) -> datetime:
     """The next instant after ``since`` at which the local clock shows ``HH:MM``. Raises ValueError."""
-    local = since.astimezone(ZoneInfo(zone))
-    at = datetime.combine(local.date(), time.fromisoformat(text), ZoneInfo(zone))
-    return (at if at >= local else at + timedelta(days=1)).astimezone(since.tzinfo)
+    return instant(next_local(time.fromisoformat(text), since.timestamp(), zone, now_too=True))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal, get_args
-from zoneinfo import ZoneInfo
 
 import anyio
 import msgspec
@@ -17,6 +16,7 @@ from agents.cem.premises import Premises
 from agents.cem.settings import CemSettings
 from agents.kit.agent import Peers
 from agents.kit.deals import Deal, Deals, TooManyDeals
+from agents.kit.local_day import local
 from agents.kit.skill import answers, restores, skill
 from bus.address import Address
 from bus.clock import Clock
@@ -205,7 +205,7 @@ class Preferences:
 
     def local(self, at: float) -> datetime:
         """Run seconds as the household's wall clock shows them."""
-        return datetime.fromtimestamp(at, ZoneInfo(self.settings.time_zone))
+        return local(at, self.settings.time_zone)
 
     def allowed(self, app: Address, user: str, what: str) -> bool:
         """Whether this user of this app may. ``what``: ``hand``, ``preferences``, ``plans``, ``rules``, also for one

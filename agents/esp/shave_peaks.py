@@ -7,8 +7,6 @@ during the day a large deviation sends restrictive setpoints at once and re-opti
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import anyio
 
@@ -16,6 +14,7 @@ from agents.esp.ask_sites import AskSites
 from agents.esp.peak_plan import PeakPlan, by_slot, periods, plan_peaks
 from agents.esp.send_envelope import SendEnvelope
 from agents.esp.settings import EspSettings, Shaving
+from agents.kit.local_day import bounds, date_at, next_local
 from agents.kit.order_flexibility import OrderFlexibly
 from agents.kit.skill import every, hears, skill, started
 from bus import tracing
@@ -117,13 +116,11 @@ class ShavePeaks:
 
     def _next(self, shaving: Shaving, now: float) -> float:
         """The next instant of planning for the next day."""
-        here = datetime.fromtimestamp(now, ZoneInfo(self.settings.time_zone))
-        at = datetime.combine(here.date(), shaving.plan_at, here.tzinfo)
-        return (at if at > here else at + timedelta(days=1)).timestamp()
+        return next_local(shaving.plan_at, now, self.settings.time_zone)
 
     def _day_end(self, at: float) -> float:
-        here = datetime.fromtimestamp(at, ZoneInfo(self.settings.time_zone))
-        return datetime.combine(here.date() + timedelta(days=1), datetime.min.time(), here.tzinfo).timestamp()
+        zone = self.settings.time_zone
+        return bounds(date_at(at, zone), zone)[1]
 
     async def _optimise(self, shaving: Shaving, until: float, why: str) -> None:
         """Baseline, comparison with the contracted capacity, envelopes to all sites."""

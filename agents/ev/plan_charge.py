@@ -11,11 +11,12 @@ from agents.ev.watch_charge import WatchCharge
 from agents.kit.agent import Peers
 from agents.kit.bargain import end_of
 from agents.kit.deals import Deals, TooManyDeals
-from agents.kit.local_time import next_at
+from agents.kit.local_day import next_local
 from agents.kit.skill import hears, restores, settles, skill, started
 from bus.address import Address
 from bus.bus import Bus, Heard
 from bus.clock import Clock
+from bus.envelope import instant
 from bus.transport import NotStored
 from contracts.kit import Lapsed
 from contracts.own_plans import (
@@ -137,10 +138,10 @@ class PlanCharge:
         assert level is not None
         assert plugged is not None  # asked for only when it is plugged in
         now = self.clock.now()
-        leaves = None if s.leaves_at is None else next_at(s.leaves_at, plugged.since, s.time_zone)
+        leaves = None if s.leaves_at is None else instant(next_local(s.leaves_at, plugged.since, s.time_zone))
         if leaves is not None and leaves.timestamp() <= now:
             leaves = None
-        earliest = None if s.not_before is None else next_at(s.not_before, plugged.since, s.time_zone)
+        earliest = None if s.not_before is None else instant(next_local(s.not_before, plugged.since, s.time_zone))
         if earliest is not None and (earliest.timestamp() <= now or (leaves is not None and earliest >= leaves)):
             earliest = None
         return ChargingDemand(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from agents.evse.terminals import EvseSettings, EvseTerminals
 from agents.kit.hardware import Values, number
-from agents.kit.local_time import next_at
+from agents.kit.local_day import next_local
 from agents.kit.offers import Offers
 from agents.kit.skill import skill
 from bus.envelope import instant
@@ -35,7 +35,11 @@ class OfferCharge(Offers):
         if level is None:
             charged = 100 * (number(values, "session_wh") or 0.0) / wanted.car_capacity_wh
             level = min(wanted.car_arrives_percent + charged, 100.0)
-        leaves = None if wanted.leaves_at is None else next_at(wanted.leaves_at, self._plugged_at, wanted.time_zone)
+        leaves = (
+            None
+            if wanted.leaves_at is None
+            else instant(next_local(wanted.leaves_at, self._plugged_at, wanted.time_zone))
+        )
         if leaves is not None and leaves.timestamp() <= now:
             leaves = None  # it has not left in time: nobody knows when it will
         if wanted.starts_once and leaves is not None:

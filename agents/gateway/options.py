@@ -1,9 +1,8 @@
 """When an appliance may run and what it would cost, by stored prices or by the offline profile. Pure. ETSI-5.3.1."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
+from agents.kit.local_day import local
 from bus.envelope import instant
 from contracts.own_plans import AskOptions, RunOption
 from contracts.profiles import SLOT_S, PowerSequence, PriceSlot
@@ -45,7 +44,7 @@ def avoids(sequence: PowerSequence, start: float, hours: Collection[int], zone: 
     """Whether no part of the run falls into one of these local hours."""
     at, end = start, start + sum(slot.duration_s for slot in sequence.slots)
     while at < end:
-        if datetime.fromtimestamp(at, ZoneInfo(zone)).hour in hours:
+        if local(at, zone).hour in hours:
             return False
         at += SLOT_S
     return True

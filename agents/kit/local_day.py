@@ -39,8 +39,13 @@ def earlier_day(at: float, days: int, zone: str) -> float:
     return instant_of(here.date() - timedelta(days=days), here.timetz().replace(tzinfo=None), zone)
 
 
-def next_local(at: time, now: float, zone: str) -> float:
-    """The next instant at which local clocks show this time. A time that a clock change skips comes an hour later."""
+def next_local(at: time, now: float, zone: str, *, now_too: bool = False) -> float:
+    """The next instant at which local clocks show this time; ``now_too``: it may be now.
+
+    A time that a clock change skips comes an hour later.
+    """
     today = date_at(now, zone)
     instant = instant_of(today, at, zone)
-    return instant if instant > now else instant_of(today + timedelta(days=1), at, zone)
+    if instant > now or (now_too and instant == now):
+        return instant
+    return instant_of(today + timedelta(days=1), at, zone)

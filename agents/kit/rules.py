@@ -5,11 +5,11 @@ A rule without an end holds until another rule of the same owner and device acts
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
 import msgspec
 
+from agents.kit.local_day import date_at, instant_of
 from agents.kit.sun import sun
 from contracts.customer import HandAction, Rule, Trigger
 from contracts.reasons import Reason
@@ -95,14 +95,14 @@ def _bounds(trigger: Trigger) -> list[tuple[str, float, bool]]:
 def due(rule: Rule, since: float, now: float, place: Place) -> float | None:
     """The last instant in (since, now] at which the clock or the sun has triggered; None for none, or an event rule."""
     trigger = rule.trigger
-    today = datetime.fromtimestamp(now, ZoneInfo(place.zone)).date()
+    today = date_at(now, place.zone)
     instants = [_instant(trigger, today - timedelta(days=back), place) for back in range(LOOKS_BACK_D)]
     return max((at for at in instants if at is not None and since < at <= now), default=None)
 
 
 def _instant(trigger: Trigger, day: date, place: Place) -> float | None:
     if trigger.at is not None:
-        return datetime.combine(day, trigger.at, ZoneInfo(place.zone)).timestamp() + trigger.offset_s
+        return instant_of(day, trigger.at, place.zone) + trigger.offset_s
     if trigger.sun is not None:
         at = sun(trigger.sun, day, place.latitude_deg, place.longitude_deg)
         return None if at is None else at.timestamp() + trigger.offset_s

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from agents.kit.bargain import duration_s
 from agents.kit.hardware import Plan, Values
-from agents.kit.local_time import next_at
+from agents.kit.local_day import next_local
 from agents.kit.offers import Offers
 from agents.kit.skill import skill
 from agents.whitegoods.run import Phase
@@ -56,7 +56,7 @@ class OfferProgramme(Offers):
         """The wished end; the first one that can be reached."""
         if self.settings.ready_by is None:
             return instant(armed + self.settings.longest_wait_s + longest_s)
-        return next_at(self.settings.ready_by, armed + duration_s(usual), self.settings.time_zone)
+        return instant(next_local(self.settings.ready_by, armed + duration_s(usual), self.settings.time_zone))
 
     def start(self, values: Values) -> Plan | None:
         return self.terminals.start(values)
