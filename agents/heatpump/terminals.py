@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-from agents.kit.hardware import RUNNING_W, Envelope, Impossible, Plan, Values, by_phase, number
+from agents.kit.hardware import RUNNING_W, Envelope, Impossible, Plan, Values
 from agents.kit.thermal import ThermalSettings, ThermalTerminals
-from bus.envelope import instant
 from contracts.device import Announce, DeviceReading, Function, Operating
 from contracts.device_form import Value
 
@@ -72,7 +71,6 @@ class HeatPumpTerminals(ThermalTerminals):
         return self.settings.minimum_run_w if self.modulates else self.rating_w(values)
 
     def capabilities(self, values: Values) -> Announce:
-        rating = self.rating_w(values)
         functions: tuple[Function, ...] = ("standby", "absorb")
         if self.measures:
             functions = ("measure", *functions)
@@ -80,37 +78,13 @@ class HeatPumpTerminals(ThermalTerminals):
             functions = (*functions, "limit_upper", "setpoint")
         elif self.settings.blocked_upper_w > 0:
             functions = (*functions, "limit_upper")
-        return Announce(
-            device_class="heatpump",
-            maker=self.file.maker,
-            model=self.file.model,
-            functions=functions,
-            use_cases=("limits.lpc", "limits.fuse", "limits.emergency", "limits.congestion-direct"),
-            nominal_lower_w=0.0,
-            nominal_upper_w=rating,
-            minimum_run_w=self.least_w(values),
-            phases=self.settings.phases,
-            minimum_on_s=self.settings.minimum_on_s,
-            minimum_off_s=self.settings.minimum_off_s,
-            steerable=self.settings.steerable,
-            essential=self.settings.essential,
-        )
+        return self.announced("heatpump", functions, self.least_w(values), values)
 
     def reading(self, values: Values, at: float) -> DeviceReading:
         contacts = _contacts(values)
         power = self.power_w(values, self._most_w(contacts, values))
         operating = self._operating(values, contacts, power)
-        reading = DeviceReading(
-            at=instant(at),
-            power_w=power,
-            power_by_phase_w=by_phase(values, power, self.settings.phases),
-            operating=operating,
-            lower_w=0.0,
-            upper_w=0.0 if operating in ("fault", "off") else self.rating_w(values),
-            energy_wh=number(values, "energy_wh"),
-            quality="measured" if self.measures else "estimated",
-        )
-        return self.warm(reading, values)
+        return self.read(values, at, power, operating, 0.0 if operating in ("fault", "off") else self.rating_w(values))
 
     def _most_w(self, contacts: Contacts | None, values: Values) -> float:
         """What it draws at most in a state of the contacts: all that can be said without a meter."""

@@ -6,9 +6,8 @@ finds his air conditioner on, or off, that he left otherwise.
 
 from typing import Any, Literal
 
-from agents.kit.hardware import RUNNING_W, Envelope, Impossible, Plan, Values, by_phase, number
+from agents.kit.hardware import RUNNING_W, Envelope, Impossible, Plan, Values, number
 from agents.kit.thermal import ThermalSettings, ThermalTerminals
-from bus.envelope import instant
 from contracts.device import Announce, DeviceReading, Function, Operating
 from contracts.device_form import DeviceFile, Value
 from contracts.registers import Codec, RangeError
@@ -55,38 +54,14 @@ class HvacTerminals(ThermalTerminals):
         functions = (*functions, "standby")
         if "target_temperature_c" in self.file.points:
             functions = (*functions, "absorb")
-        return Announce(
-            device_class="hvac",
-            maker=self.file.maker,
-            model=self.file.model,
-            functions=functions,
-            use_cases=("limits.lpc", "limits.fuse", "limits.emergency", "limits.congestion-direct"),
-            nominal_lower_w=0.0,
-            nominal_upper_w=rating,
-            minimum_run_w=rating,
-            phases=self.settings.phases,
-            minimum_on_s=self.settings.minimum_on_s,
-            minimum_off_s=self.settings.minimum_off_s,
-            steerable=self.settings.steerable,
-            essential=self.settings.essential,
-        )
+        return self.announced("hvac", functions, rating, values)
 
     def reading(self, values: Values, at: float) -> DeviceReading:
         self._settled(values)
         rating = self.rating_w(values)
         power = self.power_w(values, rating if values.get("enabled") else 0.0)
         operating = self._operating(values, power)
-        reading = DeviceReading(
-            at=instant(at),
-            power_w=power,
-            power_by_phase_w=by_phase(values, power, self.settings.phases),
-            operating=operating,
-            lower_w=0.0,
-            upper_w=0.0 if operating == "fault" else rating,
-            energy_wh=number(values, "energy_wh"),
-            quality="measured" if self.measures else "estimated",
-        )
-        return self.warm(reading, values)
+        return self.read(values, at, power, operating, 0.0 if operating == "fault" else rating)
 
     def _operating(self, values: Values, power: float) -> Operating:
         if values.get("error") or values.get("state") == "error":

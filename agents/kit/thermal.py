@@ -1,9 +1,8 @@
 """What devices that store heat or cold have in common: their thermal settings, a meter in front, the planner's view."""
 
-import msgspec
-
-from agents.kit.hardware import RUNNING_W, HardwareSettings, Impossible, Terminals, Values, needed, number
-from contracts.device import DeviceReading
+from agents.kit.hardware import RUNNING_W, HardwareSettings, Impossible, Terminals, Values, by_phase, needed, number
+from bus.envelope import instant
+from contracts.device import Announce, DeviceClass, DeviceReading, Function, Operating
 from contracts.flexibility import ThermalFlexibility
 
 
@@ -92,7 +91,38 @@ class ThermalTerminals(Terminals):
         """Measured, else the most that it can draw now."""
         return needed(values, "power_w") if self.measures else most_w
 
-    def warm(self, reading: DeviceReading, values: Values) -> DeviceReading:
-        """The reading with its temperatures."""
-        outdoor = number(values, "outdoor_temperature_c")
-        return msgspec.structs.replace(reading, temperature_c=self.temperature_c(values), outdoor_temperature_c=outdoor)
+    def announced(
+        self, device_class: DeviceClass, functions: tuple[Function, ...], minimum_run_w: float, values: Values
+    ) -> Announce:
+        """What it says when it joins."""
+        settings = self.settings
+        return Announce(
+            device_class=device_class,
+            maker=self.file.maker,
+            model=self.file.model,
+            functions=functions,
+            use_cases=("limits.lpc", "limits.fuse", "limits.emergency", "limits.congestion-direct"),
+            nominal_lower_w=0.0,
+            nominal_upper_w=self.rating_w(values),
+            minimum_run_w=minimum_run_w,
+            phases=settings.phases,
+            minimum_on_s=settings.minimum_on_s,
+            minimum_off_s=settings.minimum_off_s,
+            steerable=settings.steerable,
+            essential=settings.essential,
+        )
+
+    def read(self, values: Values, at: float, power_w: float, operating: Operating, upper_w: float) -> DeviceReading:
+        """A reading with its temperatures."""
+        return DeviceReading(
+            at=instant(at),
+            power_w=power_w,
+            power_by_phase_w=by_phase(values, power_w, self.settings.phases),
+            operating=operating,
+            lower_w=0.0,
+            upper_w=upper_w,
+            energy_wh=number(values, "energy_wh"),
+            quality="measured" if self.measures else "estimated",
+            temperature_c=self.temperature_c(values),
+            outdoor_temperature_c=number(values, "outdoor_temperature_c"),
+        )

@@ -1,8 +1,7 @@
 """A water heater's registers: the power that its element takes, or the contactor before it."""
 
-from agents.kit.hardware import RUNNING_W, Envelope, Impossible, Plan, Values, by_phase, number
+from agents.kit.hardware import RUNNING_W, Envelope, Impossible, Plan, Values, number
 from agents.kit.thermal import ThermalSettings, ThermalTerminals
-from bus.envelope import instant
 from contracts.device import Announce, DeviceReading, Function, Operating
 from contracts.registers import Codec, RangeError
 
@@ -39,42 +38,17 @@ class WaterHeaterTerminals(ThermalTerminals):
     temperatures = ("tank_temperature_c",)
 
     def capabilities(self, values: Values) -> Announce:
-        rating = self.rating_w(values)
         functions: tuple[Function, ...] = ("measure", "standby") if self.measures else ("standby",)
         if self.modulates:
             functions = (*functions, "limit_upper", "setpoint", "absorb")
-        return Announce(
-            device_class="waterheater",
-            maker=self.file.maker,
-            model=self.file.model,
-            functions=functions,
-            use_cases=("limits.lpc", "limits.fuse", "limits.emergency", "limits.congestion-direct"),
-            nominal_lower_w=0.0,
-            nominal_upper_w=rating,
-            minimum_run_w=self.least_w(values),
-            phases=self.settings.phases,
-            minimum_on_s=self.settings.minimum_on_s,
-            minimum_off_s=self.settings.minimum_off_s,
-            steerable=self.settings.steerable,
-            essential=self.settings.essential,
-        )
+        return self.announced("waterheater", functions, self.least_w(values), values)
 
     def reading(self, values: Values, at: float) -> DeviceReading:
         rating = self.rating_w(values)
         power = self.power_w(values, 0.0 if values.get("enabled") is False else rating)
         operating = self._operating(values, power)
         takes = operating not in ("fault", "off") and values.get("state") != "full"
-        reading = DeviceReading(
-            at=instant(at),
-            power_w=power,
-            power_by_phase_w=by_phase(values, power, self.settings.phases),
-            operating=operating,
-            lower_w=0.0,
-            upper_w=rating if takes else 0.0,
-            energy_wh=number(values, "energy_wh"),
-            quality="measured" if self.measures else "estimated",
-        )
-        return self.warm(reading, values)
+        return self.read(values, at, power, operating, rating if takes else 0.0)
 
     @staticmethod
     def _operating(values: Values, power: float) -> Operating:
