@@ -39,16 +39,20 @@ class Certificates:
         return self.folder / f"{name}.pem", self.folder / f"{name}.key"
 
     def server(self, name: str, hosts: tuple[str, ...] = ()) -> tuple[Path, Path]:
-        """Certificate and key of a server that is reached on this machine, by its name, or at ``hosts``."""
-        return self._issue(name, ExtendedKeyUsageOID.SERVER_AUTH, (*_LOCAL, name, *hosts))
+        """Certificate and key of a server that is reached on this machine, by its name, or at ``hosts``.
+
+        Servers of a cluster call each other with it, so it is good for both ends.
+        """
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        return self._issue(name, usages, (*_LOCAL, name, *hosts))
 
     def client(self, name: str) -> tuple[Path, Path]:
         """Certificate and key of who connects, e.g. ``h07.link``."""
-        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, (name,))
+        return self._issue(name, [ExtendedKeyUsageOID.CLIENT_AUTH], (name,))
 
-    def _issue(self, name: str, usage: x509.ObjectIdentifier, hosts: tuple[str, ...]) -> tuple[Path, Path]:
+    def _issue(self, name: str, usages: list[x509.ObjectIdentifier], hosts: tuple[str, ...]) -> tuple[Path, Path]:
         certificate, key = self.paths(name)
-        if certificate.exists() and key.exists() and _lasts(certificate):
+        if certificate.exists() and key.exists() and _serves(certificate, usages, hosts):
             return certificate, key
         own = ec.generate_private_key(ec.SECP256R1())
         signer = serialization.load_pem_private_key(self.paths("ca")[1].read_bytes(), None)
@@ -60,7 +64,7 @@ class Certificates:
             .issuer_name(issuer.subject)
             .public_key(own.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(x509.SubjectAlternativeName([_host(host) for host in dict.fromkeys(hosts)]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
             .sign(signer, hashes.SHA256())
@@ -123,7 +127,13 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> str:
     ).decode()
 
 
-def _lasts(certificate: Path) -> bool:
+def _serves(path: Path, usages: list[x509.ObjectIdentifier], hosts: tuple[str, ...]) -> bool:
+    """Whether it lasts, and is good for all that is asked of it now."""
+    made = x509.load_pem_x509_certificate(path.read_bytes())
+    named = set(made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    good_for = set(made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     return (
-        x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc > datetime.now(UTC) + RENEW_BEFORE
+        made.not_valid_after_utc > datetime.now(UTC) + RENEW_BEFORE
+        and named >= {_host(host) for host in hosts}
+        and good_for >= set(usages)
     )

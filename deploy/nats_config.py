@@ -2,47 +2,34 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.certificates import Certificates
 from deploy.keys import Keys, write_secret
 from deploy.permissions import Permissions, Rights
+from deploy.places import HOST, Place, Tls
 from deploy.topology import HUB
 
+__all__ = ["ACCOUNT", "ADMIN", "HOST", "config", "write_configs"]
+
 ACCOUNT = "GRIDPARLEY"
-HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Where a server listens, and for the hub where its leaves arrive; ``link`` is where a leaf finds the hub."""
-
-    client: int
-    leaves: int = 0
-    link: int = 0
-
-
 ADMIN = Rights(publish=("$JS.API.>",), subscribe=("_R.admin.>",))
 """Who provisions a server: it makes streams and consumers and can say no word."""
 
 
-def write_configs(
-    permissions: Permissions, keys: Keys, certificates: Certificates, folder: Path, ports: dict[str, Ports]
-) -> dict[str, Path]:
-    """Server name -> configuration file, readable by its owner only."""
+def write_configs(permissions: Permissions, keys: Keys, folder: Path, places: Iterable[Place]) -> dict[str, Path]:
+    """A server's name -> its configuration file, readable by its owner only."""
     paths = {}
-    for server in permissions.topology.servers:
-        path = folder / f"{server}.conf"
-        write_secret(path, config(permissions, keys, certificates, server, folder, ports[server]))
-        paths[server] = path
+    for place in places:
+        path = folder / place.config
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_secret(path, config(permissions, keys, place))
+        paths[place.name] = path
     return paths
 
 
-def config(
-    permissions: Permissions, keys: Keys, certificates: Certificates, server: str, folder: Path, ports: Ports
-) -> str:
+def config(permissions: Permissions, keys: Keys, place: Place) -> str:
     """One server's configuration. Which limit guards against what is said beside it."""
+    server = place.server
     users = [_user(f"{server}.admin", keys, ADMIN, "STANDARD")]
     users += [
         _user(str(address), keys, permissions.of(address), "STANDARD")
@@ -50,44 +37,31 @@ def config(
         if permissions.topology.server_of(address) == server
     ]
     if server == HUB:
-        users += [
-            _user(f"{site}.link", keys, permissions.of_link(site), "LEAFNODE") for site in permissions.topology.sites
-        ]
-        mine = certificates.server(HUB)
-        # Clients sign in with their NKey; a leaf shows a certificate besides.
-        door = _tls(certificates, mine, "")
-        leaf = f"""leafnodes {{
-  listen: {_text(f"{HOST}:{ports.leaves}")}
-  no_advertise: true
-  {_tls(certificates, mine, "verify: true, ")}
-}}"""
-    else:
-        door = ""  # reached inside the home only
-        # The link carries nothing of the home, whatever the hub's rights say; each side would do alone.
-        leaf = f"""leafnodes {{
-  reconnect: "1s"
-  remotes: [ {{
-    urls: [{_text(f"tls://{HOST}:{ports.link}")}]
-    {_tls(certificates, certificates.client(f"{server}.link"), "")}
-    account: {ACCOUNT}
-    nkey: {_text(keys(f"{server}.link").seed)}
-    deny_exports: ["home.>", "$KV.>"]
-    deny_imports: ["home.>", "$KV.>"]
-  }} ]
-}}"""
+        kinds = "LEAFNODE, LEAFNODE_WS" if place.websocket else "LEAFNODE"
+        users += [_user(f"{site}.link", keys, permissions.of_link(site), kinds) for site in permissions.topology.sites]
+    doors = [
+        _door(place),
+        _leaves(place) if server == HUB else _link(place, keys),
+        _websocket(place),
+        _cluster(place),
+        f"http: {_text(place.monitor)}  # health of the server itself; it asks for no credential"
+        if place.monitor
+        else "",
+    ]
     lines = "\n".join(users)
+    # An acknowledged word survives a power cut: of one server by its disk, of a cluster by its majority besides.
     return f"""# Made from the topology by gridparley. Holds a secret at a site: mode 0600.
-server_name: {_text(server)}
-listen: {_text(f"{HOST}:{ports.client}")}
+server_name: {place.name if place.name.startswith("$") else _text(place.name)}
+listen: {_text(place.listen)}
 max_payload: 64KB        # no word is near it
 max_control_line: 4KB    # subjects are about 100 bytes; a link's sign-in needs the room
 max_subscriptions: 4096  # of one connection
 ping_interval: "20s"
 write_deadline: "2s"     # a reader that is stuck is cut before it costs memory
 jetstream {{
-  store_dir: {_text(str(folder / "js" / server))}
+  store_dir: {_text(place.store)}
   domain: {server}
-  sync_interval: always  # an acknowledged word survives a power cut
+  sync_interval: always
   max_mem: 64MB
   max_file: 2GB
 }}
@@ -103,25 +77,74 @@ accounts {{
   }}
 }}
 system_account: SYS
-{door}
-{leaf}
+{chr(10).join(door for door in doors if door)}
 """
 
 
-def _tls(certificates: Certificates, own: tuple[Path, Path], more: str) -> str:
+def _door(place: Place) -> str:
+    """Clients sign in with their NKey; a plain door is reached inside one machine only."""
+    return _tls(place.door, "") if place.door is not None else ""
+
+
+def _leaves(place: Place) -> str:
+    """A leaf shows a certificate besides its NKey."""
+    return f"""leafnodes {{
+  listen: {_text(place.leaves)}
+  no_advertise: true
+  {_tls(place.link, "verify: true, ")}
+}}"""
+
+
+def _link(place: Place, keys: Keys) -> str:
+    """The link carries nothing of the home, whatever the hub's rights say; each side would do alone."""
+    return f"""leafnodes {{
+  reconnect: "1s"
+  remotes: [ {{
+    urls: [{_list(place.hubs)}]
+    {_tls(place.link, "")}
+    account: {ACCOUNT}
+    nkey: {_text(keys(f"{place.server}.link").seed)}
+    deny_exports: ["home.>", "$KV.>"]
+    deny_imports: ["home.>", "$KV.>"]
+  }} ]
+}}"""
+
+
+def _websocket(place: Place) -> str:
+    """For sites that may leave by port 443 alone: the same certificates, the same rights."""
+    if not place.websocket:
+        return ""
+    return f"""websocket {{
+  listen: {_text(place.websocket)}
+  tls {{ {_files(place.link)}, verify: true, min_version: "1.3", timeout: 5 }}
+}}"""
+
+
+def _cluster(place: Place) -> str:
+    if place.cluster is None:
+        return ""
+    return f"""cluster {{
+  name: {_text(place.cluster.name)}
+  listen: {_text(place.cluster.listen)}
+  no_advertise: true
+  routes: [{_list(place.cluster.routes)}]
+  tls {{ {_files(place.link)}, verify: true, min_version: "1.3", timeout: 5 }}
+}}"""
+
+
+def _files(tls: Tls) -> str:
+    return f"cert_file: {_text(tls.certificate)}, key_file: {_text(tls.key)}, ca_file: {_text(tls.authority)}"
+
+
+def _tls(tls: Tls, more: str) -> str:
     """Nothing is said before the handshake, so nobody can talk the other end out of it."""
-    certificate, key = (_text(str(path)) for path in own)
-    authority = _text(str(certificates.authority))
-    return (
-        f"tls {{ cert_file: {certificate}, key_file: {key}, ca_file: {authority}, "
-        f'{more}handshake_first: true, min_version: "1.3", timeout: 5 }}'
-    )
+    return f'tls {{ {_files(tls)}, {more}handshake_first: true, min_version: "1.3", timeout: 5 }}'
 
 
-def _user(name: str, keys: Keys, rights: Rights, kind: str) -> str:
+def _user(name: str, keys: Keys, rights: Rights, kinds: str) -> str:
     return (
         f"      # {name}\n"
-        f"      {{ nkey: {keys(name).public}, allowed_connection_types: [{kind}], permissions: {{\n"
+        f"      {{ nkey: {keys(name).public}, allowed_connection_types: [{kinds}], permissions: {{\n"
         f"        publish: {{ allow: [{_list(rights.publish)}] }}\n"
         f"        subscribe: {{ allow: [{_list(rights.subscribe)}] }} }} }}"
     )

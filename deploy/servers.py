@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from agents.kit.agent import Agent
 from bus import store
 from bus.transport import Connection
+from deploy import places
 from deploy.certificates import Certificates
 from deploy.doors import Doors, die_with_parent
 from deploy.links import Links
-from deploy.nats_config import HOST, Ports, write_configs
+from deploy.nats_config import write_configs
+from deploy.places import HOST, Ports, loopback
 from deploy.ports import free_ports
 from deploy.provision import empty, provision
 from deploy.topology import HUB, Topology
@@ -72,9 +76,9 @@ class Servers(Doors):
 
     def configure(self) -> Mapping[str, Path]:
         """Write keys, certificates and every server's configuration; server -> its file."""
-        self._configs = write_configs(
-            self.permissions, self.key_ring, Certificates(self.authority.parent), self.folder, self.ports
-        )
+        found = loopback(self.topology, Certificates(self.authority.parent), self.folder, self.ports)
+        places.write(self.folder, found)
+        self._configs = write_configs(self.permissions, self.key_ring, self.folder, found)
         return self._configs
 
     @property
@@ -249,5 +253,5 @@ def _ports(servers: Iterable[str], file: Path) -> dict[str, Ports]:
         else:
             hub = server == HUB
             ports[server] = Ports(client=next(free), leaves=next(free) if hub else 0, link=0 if hub else next(free))
-    file.write_text(json.dumps({name: vars(each) for name, each in ports.items()}))
+    file.write_text(json.dumps({name: msgspec.structs.asdict(each) for name, each in ports.items()}))
     return ports

@@ -19,7 +19,7 @@ from contracts.metering import GcpReading
 from contracts.power_limit import Heartbeat, LimitAccepted, LimitRefused, SetLimit, limit_write
 from contracts.system import Hello
 from deploy.certificates import Certificates
-from deploy.nats_config import Ports
+from deploy.places import Ports
 from deploy.servers import nats_server
 from deploy.topology import HUB
 from deploy.watch import Watch
