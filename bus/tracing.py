@@ -21,6 +21,7 @@ EXPORT_WALL_S = 2.0
 """So long a collector that is away is waited for; an agent that is told to stop has 5 s in all."""
 _provider: TracerProvider | None = None
 _ratio = 1.0
+_instance = ""
 Attributes = dict[str, str | int | float | bool]
 
 
@@ -45,8 +46,8 @@ def start(role: str, instance: str, *, folder: Path | None = None, ratio: float 
 
     Spans go to OTLP where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set, else to ``folder`` as JSON lines, else nowhere.
     """
-    global _provider, _ratio
-    _ratio = ratio
+    global _provider, _ratio, _instance
+    _ratio, _instance = ratio, instance
     exporter: SpanExporter
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -75,6 +76,11 @@ def _sampled(parent: str | None) -> bool:
     if parent is not None:
         return bool(int(parent[-2:], 16) & 1)
     return random.random() < _ratio
+
+
+def instance() -> str:
+    """Whose process this is: the address of its agent; empty before ``start``."""
+    return _instance
 
 
 def on() -> bool:

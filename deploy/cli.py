@@ -359,7 +359,8 @@ def agent(
     from bus.address import Address, BadAddress
     from bus.clock import SharedClock, WallClock
     from deploy.doors import Doors
-    from deploy.processes import configure_logging, live, run_one
+    from deploy.log_lines import configure_logging
+    from deploy.processes import live, run_one
     from deploy.settings import gateways
 
     made = _checked(_load(topology))

@@ -35,6 +35,7 @@ from contracts.kit import vocabulary
 from deploy.doors import Doors, die_with_parent
 from deploy.health import serve_health
 from deploy.lines import LINES, run_lines
+from deploy.log_lines import configure_logging
 from deploy.roster import UnknownRole
 from deploy.settings import settings_of
 from deploy.topology import Topology
@@ -256,11 +257,6 @@ async def run_street(plan: Plan, files: Files, clock: SharedClock, ready: Callab
         raise RuntimeError("the world ended by itself")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-
-
-def configure_logging(level: int = logging.INFO) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # the drivers say what matters, once
 
 
 # -------------------------------------------------------------------- the nursery
