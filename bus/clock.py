@@ -17,12 +17,15 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import checkpoint
 
-_MAGIC = b"gpclock1"
+_MAGIC = b"gpclock2"
 _SLOTS_AT = 64
 _SLOT = 8
-# Native 8-byte words after the magic: version, then monotonic, run, speed; from byte 64 one lag per process. They are
-# written as single items of a memoryview: struct.pack_into would zero the whole field list first, for all to see.
-_VERSION, _MONOTONIC, _RUN, _SPEED = 1, 2, 3, 4
+# Native 8-byte words after the magic: version, then twice monotonic, run, speed; from byte 64 one lag per process. They
+# are written as single items of a memoryview: struct.pack_into would zero the whole field list first, for all to see.
+# An owner writes the bank that nobody reads, so one that is killed meanwhile leaves the other whole for its successor.
+_VERSION, _BANKS, _BANK = 1, 2, 3
+_MONOTONIC, _RUN, _SPEED = 0, 1, 2
+_HERE = 1e-9  # a lag that slows nobody and still is not 0
 _LONGEST_NAP_S = 0.5  # wall seconds: a change of speed is noticed at least this soon
 _GIVEN_UP = 64  # sleepers that were cancelled and are still in the list: tidied up when they are most of it
 WIRE_WALL_S = 0.75
@@ -71,6 +74,14 @@ class WallClock:
         """Nobody slows real time down, so nobody has to know."""
 
 
+class NoClock(ValueError):
+    """A file that is no clock of a run, or of another one."""
+
+    def __init__(self, path: Path, cause: str, remedy: str) -> None:
+        super().__init__(f"{path} {cause}: {remedy}")
+        self.path = path
+
+
 class ClockFile:
     """The shared clock, seen from its owner.
 
@@ -78,22 +89,51 @@ class ClockFile:
     """
 
     def __init__(self, path: Path, *, start: float, speed: float, slots: int) -> None:
+        fresh = path.with_name(path.name + ".new")  # who waits for the file finds it whole
+        fresh.write_bytes(bytes(_SLOTS_AT + _SLOT * slots))
+        self._take(_map(fresh))
         self.path = path
-        path.write_bytes(bytes(_SLOTS_AT + _SLOT * slots))
-        view = _map(path)
-        self._words, self._floats = view.cast("Q"), view.cast("d")
-        self._slots = slots
-        self._floats[_MONOTONIC] = time.monotonic()
-        self._floats[_RUN], self._floats[_SPEED] = start, speed
-        view[:8] = _MAGIC
+        self._write(0, time.monotonic(), start, speed)
+        self._view[:8] = _MAGIC
+        fresh.replace(path)
+
+    @classmethod
+    def going_on(cls, path: Path, *, slots: int) -> "ClockFile":
+        """Own a clock that is there; its time, speed and lags stay as they are, whatever ended its last owner.
+
+        After a restart of the machine, whose monotonic clock began anew, time goes on from the last ``set_speed``.
+        Raises NoClock, also for one with other slots.
+        """
+        self = cls.__new__(cls)
+        self.path = path
+        self._take(_clock(path))
+        if self._slots != slots:
+            cause = f"has slots for {self._slots} processes, this topology has {slots}"
+            raise NoClock(path, cause, "it is another run's; remove it to begin a new run")
+        self._words[_VERSION] &= ~1  # a predecessor that was killed while it wrote: what it began never was
+        version, now_wall = self._words[_VERSION], time.monotonic()
+        at = _bank(version)
+        if self._floats[at + _MONOTONIC] > now_wall:
+            self._write(version, now_wall, self._floats[at + _RUN], self._floats[at + _SPEED])
+        return self
+
+    def _take(self, view: memoryview) -> None:
+        self._view, self._words, self._floats = view, view.cast("Q"), view.cast("d")
+        self._slots = (len(view) - _SLOTS_AT) // _SLOT
+
+    def _write(self, version: int, monotonic: float, run: float, speed: float) -> None:
+        at = _bank(version + 2)
+        self._floats[at + _MONOTONIC], self._floats[at + _RUN], self._floats[at + _SPEED] = monotonic, run, speed
+        self._words[_VERSION] = version + 2
 
     def set_speed(self, speed: float) -> None:
         """Go on from now at another speed; 0 holds the run. Run time never jumps."""
-        self._words[_VERSION] += 1  # odd while being written: who sees that, or a change, reads again
+        version = self._words[_VERSION]
+        self._words[_VERSION] = version + 1  # odd while being written: who sees that, or a change, reads again
         now_wall = time.monotonic()
-        self._floats[_RUN] += (now_wall - self._floats[_MONOTONIC]) * self._floats[_SPEED]
-        self._floats[_MONOTONIC], self._floats[_SPEED] = now_wall, speed
-        self._words[_VERSION] += 1
+        at = _bank(version)
+        run = self._floats[at + _RUN] + (now_wall - self._floats[at + _MONOTONIC]) * self._floats[at + _SPEED]
+        self._write(version, now_wall, run, speed)
 
     def lags(self) -> list[float]:
         """The worst lag of each process since the last call, run seconds."""
@@ -103,14 +143,17 @@ class ClockFile:
             self._floats[slot] = 0.0
         return out
 
+    def here(self) -> list[bool]:
+        """Which processes have reported since the last call of ``lags``."""
+        first = _SLOTS_AT // _SLOT
+        return [lag > 0 for lag in self._floats[first : first + self._slots]]
+
 
 class SharedClock:
     """The shared clock, seen from a process of the run. ``slot`` is where it reports its lag."""
 
     def __init__(self, path: Path, slot: int | None = None) -> None:
-        view = _map(path)
-        if len(view) < _SLOTS_AT or view[:8] != _MAGIC:
-            raise ValueError(f"{path} is no clock of a run: start the run with `gridparley up`")
+        view = _clock(path)
         self._words, self._floats = view.cast("Q"), view.cast("d")
         at = None if slot is None else _SLOTS_AT // _SLOT + slot
         self._slot = at if at is not None and at < len(self._floats) else None
@@ -121,8 +164,9 @@ class SharedClock:
         words, floats = self._words, self._floats
         while True:
             version = words[_VERSION]
-            speed = floats[_SPEED]
-            now = floats[_RUN] + (time.monotonic() - floats[_MONOTONIC]) * speed
+            at = _BANKS + _BANK * (version >> 1 & 1)
+            speed = floats[at + _SPEED]
+            now = floats[at + _RUN] + (time.monotonic() - floats[at + _MONOTONIC]) * speed
             if words[_VERSION] == version and not version & 1:
                 return now, speed
 
@@ -149,6 +193,10 @@ class SharedClock:
     def late(self, seconds: float) -> None:
         if self._slot is not None and seconds > self._floats[self._slot]:
             self._floats[self._slot] = seconds
+
+    def here(self) -> None:
+        """Report that this process is ready, which is not a lag."""
+        self.late(_HERE)
 
 
 class _Alarms:
@@ -200,6 +248,19 @@ class _Alarms:
         self._timer = None
         if self._sleepers:
             self._set(loop)
+
+
+def _bank(version: int) -> int:
+    """Where the numbers of a version begin."""
+    return _BANKS + _BANK * (version >> 1 & 1)
+
+
+def _clock(path: Path) -> memoryview:
+    """Raises NoClock, OSError."""
+    view = _map(path) if path.stat().st_size else memoryview(b"")
+    if len(view) < _SLOTS_AT or view[:8] != _MAGIC:
+        raise NoClock(path, "is no clock of a run", "`gridparley up` and `gridparley clock` make one")
+    return view
 
 
 def _map(path: Path) -> memoryview:

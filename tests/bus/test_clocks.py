@@ -6,7 +6,7 @@ import time
 import anyio
 import pytest
 
-from bus.clock import ClockFile, SharedClock, SteppedClock, WallClock
+from bus.clock import ClockFile, NoClock, SharedClock, SteppedClock, WallClock
 
 pytestmark = pytest.mark.anyio
 START = 1_463_738_400.0
@@ -69,10 +69,68 @@ def test_each_process_reports_its_worst_lag_once(tmp_path):
     assert owner.lags() == [0.0, 0.0, 0.0]
 
 
+def test_a_clock_goes_on_with_its_time_speed_and_lags_under_another_owner(tmp_path):
+    path = tmp_path / "clock"
+    ClockFile(path, start=START, speed=0.0, slots=2).set_speed(600.0)
+    reader = SharedClock(path, 1)
+    reader.late(2.0)
+    before = reader.now()
+    second = ClockFile.going_on(path, slots=2)
+    assert reader.speed == 600.0
+    assert before <= reader.now() <= SharedClock(path).now()
+    assert second.here() == [False, True]
+    assert second.lags() == [0.0, 2.0]
+    second.set_speed(0.0)
+    held = SharedClock(path).now()
+    assert reader.now() == held >= before
+    with pytest.raises(NoClock, match="slots for 2 processes, this topology has 3"):
+        ClockFile.going_on(path, slots=3)
+
+
+def test_an_owner_that_is_killed_while_it_writes_leaves_a_whole_time_to_its_successor(tmp_path, monkeypatch):
+    path = tmp_path / "clock"
+    owner = ClockFile(path, start=START, speed=0.0, slots=0)
+    owner.set_speed(60.0)
+    reader = SharedClock(path)
+    before = reader.now()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClockFile, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        owner.set_speed(0.0)
+    monkeypatch.undo()
+    ClockFile.going_on(path, slots=0)
+    assert reader.speed == 60.0
+    assert before <= reader.now()
+
+
+def test_after_a_restart_of_the_machine_time_goes_on_and_not_back(tmp_path, monkeypatch):
+    path = tmp_path / "clock"
+    owner = ClockFile(path, start=START, speed=60.0, slots=0)
+    wall = time.monotonic()
+    monkeypatch.setattr("bus.clock.time.monotonic", lambda: wall + 100.0)
+    owner.set_speed(60.0)
+    before = SharedClock(path).now()
+    monkeypatch.setattr("bus.clock.time.monotonic", lambda: 5.0)
+    ClockFile.going_on(path, slots=0)
+    assert SharedClock(path).now() == before
+
+
+def test_who_is_ready_is_seen_and_delays_nobody(tmp_path):
+    owner = ClockFile(tmp_path / "clock", start=START, speed=0.0, slots=2)
+    SharedClock(owner.path, 1).here()
+    assert owner.here() == [False, True]
+    assert max(owner.lags()) < 1e-6
+    assert owner.here() == [False, False]
+
+
 def test_a_file_that_is_no_clock_is_named(tmp_path):
+    (tmp_path / "empty").touch()
     (tmp_path / "no").write_bytes(b"x" * 100)
-    (tmp_path / "short").write_bytes(b"gpclock1")
-    for name in ("no", "short"):
+    (tmp_path / "short").write_bytes(b"gpclock2")
+    for name in ("no", "short", "empty"):
         with pytest.raises(ValueError, match=f"{name} is no clock"):
             SharedClock(tmp_path / name)
 
