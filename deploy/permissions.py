@@ -44,7 +44,7 @@ class Permissions:
     """The rights of every user of a topology. ``agent_of``: role -> agent, None for operators' tools."""
 
     def __init__(self, topology: Topology, agent_of: Callable[[str], Agent | None]) -> None:
-        self.topology = topology
+        self.topology, self.agent_of = topology, agent_of
         self.vocabularies: dict[str, Vocabulary] = {}
         for address in topology.entries:
             agent = agent_of(address.role)

@@ -21,6 +21,8 @@ CLIENT, LEAVES, ROUTES, WEBSOCKET, MONITOR = 4222, 7422, 6222, 8443, 8222
 MOUNT = "/etc/nats"
 """Where a container sees its own folder of the deployment."""
 STORE = "/data"
+MOUNTED = 0o644
+"""Of files that are mounted into a container, whose user is not the host's; the folder around them is closed."""
 FILE = "places.json"
 
 
@@ -70,6 +72,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     door: Tls | None = None
     cluster: Cluster | None = None
     monitor: str = ""
+
+    @property
+    def mode(self) -> int:
+        """Of its configuration file, which holds a secret at a site."""
+        return MOUNTED if self.config.startswith("servers/") else 0o600
 
     def __post_init__(self) -> None:
         for what, where in (("clients", "" if self.door else self.listen), ("monitoring", self.monitor)):
@@ -235,10 +242,11 @@ def _tls(pair: tuple[Path, Path], authority: Path) -> Tls:
 def _put(folder: Path, server: str, name: str, pair: tuple[Path, Path], authority: Path) -> Tls:
     """Copy what a server needs of the certificates into its own folder: it sees nobody else's."""
     tls = folder / "servers" / server / "tls"
-    tls.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tls.mkdir(parents=True, exist_ok=True)
     for source, target in ((pair[0], f"{name}.pem"), (pair[1], f"{name}.key"), (authority, "ca.pem")):
         fresh = tls / (target + ".new")
-        shutil.copy(source, fresh)  # with its mode
+        shutil.copyfile(source, fresh)
+        fresh.chmod(MOUNTED)
         fresh.replace(tls / target)
     seen = f"{MOUNT}/tls"
     return Tls(certificate=f"{seen}/{name}.pem", key=f"{seen}/{name}.key", authority=f"{seen}/ca.pem")
