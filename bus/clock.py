@@ -73,6 +73,9 @@ class WallClock:
     def late(self, seconds: float) -> None:
         """Nobody slows real time down, so nobody has to know."""
 
+    def here(self) -> None:
+        """Real time waits for nobody."""
+
 
 class NoClock(ValueError):
     """A file that is no clock of a run, or of another one."""

@@ -5,14 +5,15 @@ import logging
 import shutil
 import signal
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from deploy.durations import duration_s
+from deploy import options
+from deploy.overrides import overridden
 from deploy.topology import Topology, TopologyError, find, load
 
 app = typer.Typer(
@@ -74,31 +75,19 @@ def _mount() -> None:
         from deploy import lines_cli
 
         app.command("line")(lines_cli.command)
+    if wanted in ("", "agent"):
+        from deploy import agent_cli
+
+        app.command("agent")(agent_cli.command)
+    if wanted in ("", "clock", "world", "record", "provision"):
+        from deploy import stage_cli
+
+        for command in (stage_cli.clock, stage_cli.world, stage_cli.record, stage_cli.provision):
+            app.command()(command)
     if wanted in ("", "coverage"):
         from deploy import coverage
 
         app.command("coverage")(coverage.command)
-
-
-def _fail(text: object, code: int = 1) -> typer.Exit:
-    typer.secho(str(text), err=True, fg=typer.colors.RED)
-    return typer.Exit(code)
-
-
-def _load(name: str) -> Topology:
-    try:
-        return load(name)
-    except TopologyError as problem:
-        raise _fail(problem, 2) from None
-
-
-def _checked(topology: Topology) -> Topology:
-    from deploy.topology_faults import faults
-
-    found = faults(topology)
-    if found:
-        raise _fail("\n".join(found), 2)
-    return topology
 
 
 @app.command()
@@ -128,44 +117,19 @@ def up(
 
         gridparley up street --until 12:00 --headless
     """
-    made = _checked(_with(_load(topology), speed, for_, until, seed))
+    try:
+        asked = overridden(options.loaded(topology), for_=for_, until=until, speed=speed, seed=seed)
+    except ValueError as problem:
+        raise options.failed(problem, 2) from None
+    made = options.checked(asked)
     folder = (out or Path("runs") / f"{made.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "run.json").exists():
-        raise _fail(f"{folder} already holds a run: choose another folder with --out", 2)
+        raise options.failed(f"{folder} already holds a run: choose another folder with --out", 2)
     shutil.copyfile(find(topology), folder / "topology.toml")
     if nats is not None and not (nats / "hub.conf").exists():
-        raise _fail(f"{nats} holds no hub.conf: make it with `gridparley config {topology} {nats}`", 2)
+        raise options.failed(f"{nats} holds no hub.conf: make it with `gridparley config {topology} {nats}`", 2)
     raise typer.Exit(_up(made, folder, headless, nats))
-
-
-def _with(topology: Topology, speed: float | None, for_: str, until: str, seed: int | None) -> Topology:
-    run = topology.run
-    if for_ and until:
-        raise _fail("--for and --until exclude each other: give one", 2)
-    try:
-        if for_:
-            run = msgspec.structs.replace(run, until=run.start + timedelta(seconds=duration_s(for_)))
-        if until:
-            run = msgspec.structs.replace(run, until=_instant(until, run.start))
-    except ValueError as problem:
-        raise _fail(f"{for_ or until!r} is not understood ({problem}): write --for 20m or --until 14:30", 2) from None
-    if speed is not None:
-        run = msgspec.structs.replace(run, speed=speed)
-    if seed is not None:
-        run = msgspec.structs.replace(run, seed=seed)
-    # What was to happen after the new end does not happen.
-    kept = tuple(one for one in topology.disturbance if one.at <= run.until)
-    return msgspec.structs.replace(topology, run=run, disturbance=kept)
-
-
-def _instant(text: str, start: datetime) -> datetime:
-    if "T" in text or "-" in text:
-        instant = datetime.fromisoformat(text)
-        return instant if instant.tzinfo else instant.replace(tzinfo=start.tzinfo)
-    hour, _, minute = text.partition(":")
-    instant = start.replace(hour=int(hour), minute=int(minute or 0), second=0, microsecond=0)
-    return instant if instant > start else instant + timedelta(days=1)
 
 
 def _up(topology: Topology, folder: Path, headless: bool, nats: Path | None) -> int:
@@ -245,7 +209,7 @@ def report(folder: Annotated[Path, typer.Argument(help="The folder of a run.")])
     try:
         typer.echo(write_report(folder))
     except NoRun as problem:
-        raise _fail(problem, 2) from None
+        raise options.failed(problem, 2) from None
 
 
 # -------------------------------------------------------------------- commands to a running street
@@ -257,9 +221,9 @@ def _send(action: str, **fields: object) -> None:
     try:
         answer = send(msgspec.convert({"action": action, **fields}, Command))
     except NoRunHere as problem:
-        raise _fail(problem) from None
+        raise options.failed(problem) from None
     if answer.error:
-        raise _fail(answer.error)
+        raise options.failed(answer.error)
     if answer.text:
         typer.echo(answer.text)
     if answer.status:
@@ -331,59 +295,6 @@ def status() -> None:
 
 
 @app.command()
-def agent(
-    address: Annotated[str, typer.Argument(help="Which agent of the topology, e.g. h07.cem.main.")],
-    topology: Annotated[str, typer.Option(help="Topology file or name.")] = "street",
-    nats: Annotated[str, typer.Option(help="URL of the server it connects to.")] = "nats://127.0.0.1:4222",
-    keys: Annotated[Path, typer.Option(help="Folder that `gridparley keys` filled.")] = Path("nats"),
-    clock: Annotated[Path | None, typer.Option(help="Clock file of a run; default: real time.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(envvar="GRIDPARLEY_DATA", help="Folder for its files, e.g. the head-end's database.")
-    ] = None,
-    health: Annotated[
-        int, typer.Option(envvar="GRIDPARLEY_HEALTH", help="Port that answers GET /healthz; 0: none.")
-    ] = 0,
-    health_host: Annotated[
-        str, typer.Option(envvar="GRIDPARLEY_HEALTH_HOST", help="Where that port listens; 0.0.0.0 in a container.")
-    ] = "127.0.0.1",
-) -> None:
-    """Run one agent in this process, as a container does.
-
-    It ends in order on SIGTERM, within 5 s. `GET /healthz` gives 200 while it is connected and ready, 503 with the
-    cause otherwise. Spans go to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` names.
-
-    Example:
-
-        gridparley agent h07.cem.main --topology street --nats nats://h07-nats:4222 --keys /run/secrets
-    """
-    from bus.address import Address, BadAddress
-    from bus.clock import SharedClock, WallClock
-    from deploy.doors import Doors
-    from deploy.log_lines import configure_logging
-    from deploy.processes import live, run_one
-    from deploy.settings import gateways
-
-    made = _checked(_load(topology))
-    try:
-        who = Address.parse(address)
-    except BadAddress as problem:
-        raise _fail(problem, 2) from None
-    if who not in made.entries:
-        raise _fail(f"{address} is not in {topology}: its agents are {', '.join(map(str, made.entries))}", 2)
-    configure_logging()
-    doors = Doors(made, keys, url=nats)
-    time = SharedClock(clock) if clock else WallClock()
-    ready = logging.getLogger("gridparley").info
-    door = (health_host, health) if health else None
-
-    async def life() -> None:
-        say = lambda: ready("%s is ready", address)  # noqa: E731
-        await run_one(doors, who, time, gateways(made), say, data=data, health=door)
-
-    raise typer.Exit(live(address, life))
-
-
-@app.command()
 def keys(
     topology: TopologyName = "street",
     out: Annotated[Path, typer.Option(help="Folder for the seeds; existing ones are kept.")] = Path("nats"),
@@ -396,7 +307,7 @@ def keys(
     from deploy.keys import Keys
     from deploy.topology import HUB
 
-    made = _load(topology)
+    made = options.loaded(topology)
     ring = Keys(out / "keys")
     names = [str(address) for address in made.entries]
     names += [f"{site}.link" for site in made.sites]
@@ -429,7 +340,7 @@ def config(
     """
     from deploy.servers import Servers
 
-    servers = Servers(_checked(_load(topology)), folder.resolve())
+    servers = Servers(options.checked(options.loaded(topology)), folder.resolve())
     for server, path in servers.configure().items():
         typer.echo(f"{servers.url_of(server)}  {path}")
 
@@ -440,8 +351,32 @@ def check(topology: TopologyName) -> None:
 
     Example: gridparley topology check my-street.toml
     """
-    made = _checked(_load(topology))
+    made = options.checked(options.loaded(topology))
     typer.echo(f"{made.name}: {len(made.site)} sites, {len(made.entries)} agents and tools, no faults")
+
+
+@topologies.command("bundle")
+def bundle(
+    topology: TopologyName,
+    folder: Annotated[Path, typer.Argument(help="Where to; topology.toml there is replaced.")],
+    start: Annotated[str, typer.Option(help="Run from this instant (ISO 8601) or time of that day.")] = "",
+    until: Annotated[str, typer.Option(help="Run until this instant or time of the day.")] = "",
+    speed: Annotated[float | None, typer.Option(help="Run seconds per second; 1 is real time.")] = None,
+) -> None:
+    """Write a topology with every file that it names into one folder, as containers are given it.
+
+    Prices and the like are copied beside it; a simulated run's forecaster gets its weather.
+
+    Example: gridparley topology bundle street deployment/topology --until 14:00 --speed 30
+    """
+    from deploy.bundle import bundle as write
+
+    try:
+        options.checked(write(topology, folder, start=start, until=until, speed=speed))
+    except (TopologyError, ValueError) as problem:
+        raise options.failed(problem, 2) from None
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        typer.echo(path)
 
 
 @topologies.command("list")

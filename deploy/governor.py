@@ -23,6 +23,8 @@ class Governor:
     A run starts slowly and warms up while nobody is late. After that one stumbling process slows nobody, a few late
     ones slow the clock within four looks, and a stall of most of them at once. The first process is the world's, where
     there is one: everybody lives in it, so its lag counts as much as all others' together.
+
+    ``speed``: of a run that goes on already.
     """
 
     wanted: float
@@ -34,7 +36,9 @@ class Governor:
     _warming: bool = True
 
     def __post_init__(self) -> None:
-        self.speed = min(self.wanted, _FIRST)
+        self._warming = self.speed == 0.0
+        if self._warming:
+            self.speed = min(self.wanted, _FIRST)
 
     def look(self, lags: list[float]) -> float:
         """The speed to go on with, from each process's worst lag since the last look, run seconds."""

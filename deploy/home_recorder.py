@@ -28,6 +28,8 @@ class HomeRecorder:
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=65_536)
         self._post = anyio.Event()
         self._words = vocabulary()
+        self.records = anyio.Event()
+        """Set when it hears and writes."""
 
     async def run(self, stop: anyio.Event) -> None:
         """Until ``stop`` is set. Raises BusUnavailable."""
@@ -36,6 +38,7 @@ class HomeRecorder:
         try:
             await self._bus.connection.subscribe(f"{HOME}to.{self._bus.address.site}.>", self._receive)
             await self._bus.connection.barrier()
+            self.records.set()
             async with anyio.create_task_group() as group:
                 group.start_soon(self._write, writer)
                 await stop.wait()

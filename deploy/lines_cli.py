@@ -40,8 +40,8 @@ def command(
 
         gridparley line --site h07 --topology my-street.toml --listen 0.0.0.0:502
     """
+    from deploy.condition import live, stop_event
     from deploy.log_lines import configure_logging
-    from deploy.processes import live, stop_event
 
     try:
         settings = FrontSettings()

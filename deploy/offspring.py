@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.processes import PACKET, STOP_WALL_S, Exited, Files, Loaded, News, Order, Ready, Signal, Start, Started
+from deploy.condition import STOP_WALL_S
+from deploy.processes import PACKET, Exited, Files, Loaded, News, Order, Ready, Signal, Start, Started
 
 PAUSES_WALL_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Before the first, second, ... restart of a process that does not stay up."""

@@ -4,10 +4,8 @@
 is safe; what it forks connects by itself. It ends when its launcher ends, and everything it forked ends with it.
 """
 
-import asyncio
 import gc
 import importlib
-import json
 import logging
 import os
 import select
@@ -15,35 +13,32 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import anyio
 import msgspec
 import uvloop
 from opentelemetry.sdk.resources import Resource
 
-from agents.kit.run import run_agent
-from bus import tracing
 from bus.address import Address
 from bus.clock import SharedClock
 from bus.envelope import decoder
 from bus.nkeys import KeyPair
-from bus.transport import BusUnavailable, NotStored
 from contracts.kit import vocabulary
+from deploy.agent_process import run_one
+from deploy.condition import STOP_WALL_S, Condition, attended, live, stop_event
 from deploy.doors import Doors, die_with_parent
-from deploy.health import serve_health
 from deploy.lines import LINES, run_lines
 from deploy.log_lines import configure_logging
-from deploy.roster import UnknownRole
+from deploy.run_facts import TRUTH
 from deploy.settings import settings_of
 from deploy.topology import Topology
+from deploy.world_process import run_street
+from deploy.world_spec import WORLD, world_spec
 
-WORLD = "world"
-STOP_WALL_S = 5.0
 PACKET = 65536
-log = logging.getLogger("gridparley.process")
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
@@ -127,136 +122,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read(cls, files: Files) -> "Plan":
         return msgspec.json.decode(files.plan.read_bytes(), type=cls)
-
-
-# -------------------------------------------------------------------- in the child
-
-
-def live(name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Run a process's main in its own loop; its exit code. 0 in order, 2 cannot run as configured, 1 anything else."""
-    try:
-        uvloop.run(main())
-        return 0
-    except BaseExceptionGroup as problem:
-        causes, rest = problem.split((BusUnavailable, NotStored))
-        if rest is None and causes is not None:
-            log.error("%s: %s", name, causes.exceptions[0])
-            return 1
-        log.exception("%s ended", name)
-        return 1
-    except (BusUnavailable, NotStored) as problem:
-        log.error("%s: %s", name, problem)
-        return 1
-    except (ValueError, LookupError, TypeError):
-        log.exception("%s cannot run as configured", name)
-        return 2
-    except Exception:
-        log.exception("%s ended", name)
-        return 1
-
-
-def stop_event() -> asyncio.Event:
-    """Set by SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    return stop
-
-
-async def run_one(
-    doors: Doors,
-    address: Address,
-    clock: Any,
-    gateways: dict[str, tuple[str, int]],
-    ready: Callable[[], None],
-    *,
-    spans: Path | None = None,
-    data: Path | None = None,
-    health: tuple[str, int] | None = None,
-) -> None:
-    """One agent's life in this process, until SIGTERM.
-
-    spans    folder for its spans, where no collector is named
-    data     folder for what it keeps in files of its own; None: such agents remember nothing
-    health   host and port where it tells whether it is well
-    """
-    agent = doors.agent_of(address.role)
-    if agent is None:
-        raise UnknownRole(address.role)
-    settings = settings_of(doors.topology, address, agent, gateways, data)
-    tracing.start(address.role, str(address), folder=spans)
-    stop = anyio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    bus = doors.bus(address, clock)
-    is_ready = False
-
-    def now_ready() -> None:
-        nonlocal is_ready
-        is_ready = True
-        ready()
-
-    def ailment() -> str | None:
-        if stop.is_set():
-            return "stopping"
-        if not bus.connection.connected:
-            return f"not connected to {bus.connection.url}"
-        return None if is_ready else "not ready: it does not hear everything yet"
-
-    async def give_up() -> None:
-        await stop.wait()
-        await anyio.sleep(STOP_WALL_S - 1 if is_ready else 0)
-        group.cancel_scope.cancel()
-
-    try:
-        async with anyio.create_task_group() as group:
-            if health is not None:
-                group.start_soon(serve_health, *health, ailment)
-            group.start_soon(give_up)
-            await run_agent(agent, bus, settings, doors.permissions.peers(address), ready=now_ready, stop=stop)
-            group.cancel_scope.cancel()
-    except BaseExceptionGroup as several:
-        if len(several.exceptions) == 1:
-            raise several.exceptions[0] from None  # what ended the agent, as it was raised
-        raise
-    finally:
-        tracing.stop()
-
-
-async def run_street(plan: Plan, files: Files, clock: SharedClock, ready: Callable[[], None]) -> None:
-    """The world's life in this process, until SIGTERM. Commands of the launcher come over a socket."""
-    from deploy.world_spec import world_spec
-    from world.run import run_world
-    from world.spec import EventSpec, WorldError
-    from world.world import World
-
-    stop = stop_event()
-
-    async def obey(world: World, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            world.inject(msgspec.json.decode(await reader.readline(), type=EventSpec))
-            answer = ""
-        except (WorldError, msgspec.MsgspecError, LookupError, ValueError) as problem:
-            answer = str(problem)
-        writer.write(json.dumps({"error": answer}).encode() + b"\n")
-        writer.close()
-
-    opening: list[asyncio.Task[object]] = []
-
-    def on_ready(world: World) -> None:
-        Path(plan.commands).unlink(missing_ok=True)
-        server = asyncio.start_unix_server(lambda r, w: obey(world, r, w), plan.commands)
-        opening.append(asyncio.ensure_future(server))
-        ready()
-
-    spec = world_spec(plan.topology, plan.ports)
-    running = asyncio.ensure_future(run_world(spec, clock, on_ready, files.folder / "truth.csv"))
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if running.done():
-        running.result()
-        raise RuntimeError("the world ended by itself")
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
 
 
 # -------------------------------------------------------------------- the nursery
@@ -347,28 +212,23 @@ class Nursery:
             def ready() -> None:
                 self._say(Ready(name=name, pid=os.getpid()))
 
-            if name == WORLD:
-                code = live(name, lambda: run_street(self._plan, self._files, clock, ready))
-            elif name == LINES:
+            if name == LINES:
                 plan = self._plan
                 code = live(name, lambda: run_lines(plan.topology, plan.lines, plan.gateways, ready, stop_event))
             else:
-                address = Address.parse(name)
-                code = live(
-                    name,
-                    lambda: run_one(
-                        self._doors,
-                        address,
-                        clock,
-                        self._plan.gateways,
-                        ready,
-                        spans=self._files.spans,
-                        data=self._files.data,
-                    ),
-                )
+                code = live(name, lambda: attended(lambda condition: self._main(name, clock, condition, ready)))
         finally:
             logging.shutdown()
             os._exit(code)  # never back into the nursery's own loop
+
+    async def _main(self, name: str, clock: SharedClock, condition: Condition, ready: Callable[[], None]) -> None:
+        plan, files = self._plan, self._files
+        if name == WORLD:
+            spec, truth = world_spec(plan.topology, plan.ports), files.folder / TRUTH
+            await run_street(spec, clock, condition, ready, truth=truth, commands=plan.commands)
+        else:
+            who = Address.parse(name)
+            await run_one(self._doors, who, clock, plan.gateways, condition, ready, spans=files.spans, data=files.data)
 
     def _signal(self, name: str, number: int) -> None:
         for pid, known in self._children.items():

@@ -1,5 +1,7 @@
 """Streams and consumers of a server, derived from what its agents say. Doing it again changes nothing."""
 
+import asyncio
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,14 @@ from agents.kit.skill import Vocabulary
 from bus import store
 from bus.address import HOME, tail
 from bus.nkeys import KeyPair
-from bus.transport import Connection
+from bus.transport import FIRST_CONNECT_S, Connection
 from contracts.kit import Message
 from contracts.roles import OPS
 from contracts.system import GroupMessage
 from deploy.permissions import Permissions, words_of
 from deploy.topology import GRID, HUB
 
+log = logging.getLogger("gridparley.provision")
 OPERATOR = "operator"
 """Name of the tool that ``gridparley order`` speaks as: grid.ops.operator."""
 _S = 1_000_000_000  # JetStream counts nanoseconds
@@ -31,20 +34,58 @@ MAX_CONSUMERS = 100_000
 """Per stream, one for each agent that reads what it missed; nats-server 2.15 stops at 1,000 unless told otherwise."""
 
 
+UP_WALL_S = 60.0
+AGAIN_WALL_S = 1.0
+_UNAVAILABLE, _NO_PEERS = 503, 10_005
+"""What a cluster answers that still looks for its leader, or for the last of its servers."""
+
+
 class NotProvisioned(Exception):
-    """A server did not take a stream or a consumer."""
+    """A server did not take a stream or a consumer. ``passing``: it may later."""
 
-    def __init__(self, server: str, what: str, cause: str) -> None:
+    def __init__(self, server: str, what: str, cause: str, *, passing: bool = False) -> None:
         super().__init__(f"{server}: {what} was not made: {cause}")
-        self.server, self.what, self.cause = server, what, cause
+        self.server, self.what, self.cause, self.passing = server, what, cause, passing
 
 
-async def provision(permissions: Permissions, server: str, url: str, admin: KeyPair, ca: Path | None = None) -> None:
-    """Make or update what the topology needs at a server. Raises NotProvisioned, BusUnavailable."""
+async def provision_when_up(
+    permissions: Permissions, server: str, url: str, admin: KeyPair, ca: Path | None = None, *, replicas: int = 1
+) -> None:
+    """``provision``, at a server or cluster that may come up within a minute. Raises NotProvisioned, BusUnavailable."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + UP_WALL_S
+    while True:
+        left = max(AGAIN_WALL_S, until - loop.time())
+        try:
+            return await provision(permissions, server, url, admin, ca, replicas=replicas, within_s=left)
+        except NotProvisioned as problem:
+            if not problem.passing or loop.time() > until:
+                raise
+            log.info("%s; it is tried again", problem)
+        await asyncio.sleep(AGAIN_WALL_S)
+
+
+async def provision(
+    permissions: Permissions,
+    server: str,
+    url: str,
+    admin: KeyPair,
+    ca: Path | None = None,
+    *,
+    replicas: int = 1,
+    within_s: float = FIRST_CONNECT_S,
+) -> None:
+    """Make or update what the topology needs at a server.
+
+    replicas   copies of each stream, on as many servers of a cluster
+    within_s   how long a server that is not up yet is waited for
+
+    Raises NotProvisioned, BusUnavailable.
+    """
     connection = Connection(url, name=f"{server}.admin", inbox="_R.admin", keys=admin, ca=ca)
-    await connection.open()
+    await connection.open(within_s)
     try:
-        for stream in streams(permissions, server):
+        for stream in streams(permissions, server, replicas=replicas):
             await _make_stream(connection, server, stream)
         for stream_name, consumer in consumers(permissions, server):
             await _ask(
@@ -76,12 +117,14 @@ async def _ask(connection: Connection, server: str, what: str, body: dict[str, A
     try:
         answer = msgspec.json.decode(await connection.request(f"$JS.API.{what}", msgspec.json.encode(body)))
     except (NatsError, TimeoutError, OSError) as problem:
-        raise NotProvisioned(server, what, str(problem) or type(problem).__name__) from problem
+        raise NotProvisioned(server, what, str(problem) or type(problem).__name__, passing=True) from problem
     if "error" in answer:
-        raise NotProvisioned(server, what, str(answer["error"].get("description", answer["error"])))
+        error = answer["error"]
+        passing = error.get("code") == _UNAVAILABLE or error.get("err_code") == _NO_PEERS
+        raise NotProvisioned(server, what, str(error.get("description", error)), passing=passing)
 
 
-def streams(permissions: Permissions, server: str) -> list[dict[str, Any]]:
+def streams(permissions: Permissions, server: str, *, replicas: int = 1) -> list[dict[str, Any]]:
     """The streams of a server. Sites keep what stays at home; the grid side keeps its own and what crosses the link."""
     here = GRID if server == HUB else server
     vocabularies = permissions.vocabularies.values()
@@ -107,7 +150,7 @@ def streams(permissions: Permissions, server: str) -> list[dict[str, Any]]:
         made.append(_stream(store.TALKS, talks, max_age=7 * _DAY_S * _S, duplicate_window=DEDUP_S * _S))
     if last:
         made.append(_stream(store.LAST, last, storage="memory", max_msgs_per_subject=1, max_bytes=32 << 20))
-    return made
+    return [{**stream, "num_replicas": replicas} for stream in made]
 
 
 def _stream(name: str, subjects: list[str], **more: Any) -> dict[str, Any]:
@@ -117,7 +160,6 @@ def _stream(name: str, subjects: list[str], **more: Any) -> dict[str, Any]:
         "retention": "limits",
         "storage": "file",
         "discard": "old",
-        "num_replicas": 1,
         "allow_direct": True,
         "max_consumers": MAX_CONSUMERS,
         **more,

@@ -10,6 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from contracts.roles import METER
+from deploy.topology import GRID, Topology
+from deploy.world_spec import has_world, world_spec
 from world.spec import WorldSpec
 
 T = TypeVar("T")
@@ -39,6 +42,33 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     substation: str = "grid.meter.substation"
     sites: tuple[SiteFacts, ...] = ()
     world: WorldSpec | None = None
+
+    @classmethod
+    def of(cls, topology: Topology) -> "RunFacts":
+        """Of a topology as it runs."""
+        run, grid = topology.run, topology.grid
+        meter = next((one for one in topology.entries if one.site == GRID and one.role == METER.name), "")
+        return cls(
+            topology=topology.name,
+            start=run.start,
+            until=run.until,
+            speed=run.speed,
+            seed=run.seed,
+            area=grid.area,
+            rated_va=grid.transformer_va,
+            substation=str(meter),
+            sites=tuple(
+                SiteFacts(
+                    name=site.name,
+                    contract_consumption_w=site.contract_consumption_w,
+                    contract_production_w=site.contract_production_w,
+                    fuse_a=site.fuse_a,
+                    devices=tuple(f"{e.role}.{e.name}" for e in site.agents if e.device and e.role != METER.name),
+                )
+                for site in topology.site
+            ),
+            world=world_spec(topology) if has_world(topology) else None,
+        )
 
     def write(self, folder: Path) -> None:
         _write(folder / RUN, self)

@@ -29,11 +29,19 @@ def gateways(topology: Topology) -> dict[str, tuple[str, int]]:
     found = {}
     for place, text in named.items():
         if text:
-            host, colon, port = text.rpartition(":")
-            if not colon or not host or not port.isdigit():
-                raise ValueError(f"{place}: gateway {text!r} is not host:port")
-            found[place] = (host, int(port))
+            try:
+                found[place] = host_port(text)
+            except ValueError as problem:
+                raise ValueError(f"{place}: gateway {problem}") from None
     return found
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """Of ``192.0.2.7:502``. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit():
+        raise ValueError(f"{text!r} is not host:port")
+    return host, int(port)
 
 
 def facts_of(topology: Topology, address: Address, where: Gateways, data: Path | None = None) -> dict[str, Any]:

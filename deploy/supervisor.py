@@ -26,16 +26,17 @@ from deploy.lines import LINES, line_places
 from deploy.nats_config import HOST
 from deploy.offspring import Offspring
 from deploy.ports import free_ports
-from deploy.processes import WORLD, Exited, Files, Plan
+from deploy.processes import Exited, Files, Plan
 from deploy.recorder import Recorder
-from deploy.run_facts import RECORDS, RunEnd, RunFacts, SiteFacts
+from deploy.run_facts import RECORDS, RunEnd, RunFacts
 from deploy.servers import ServerFailed, Servers
 from deploy.settings import gateways
+from deploy.stage import clock_names
 from deploy.talks import HOMES
 from deploy.topology import GRID, HUB, LINK_ACTIONS, Disturbance, Topology
 from deploy.topology_faults import server_or_address
 from deploy.watch import Watch
-from deploy.world_spec import event, has_world, world_spec
+from deploy.world_spec import WORLD, event
 
 log = logging.getLogger("gridparley.run")
 READY_WALL_S = 90.0
@@ -62,10 +63,7 @@ class Supervisor:
     def __init__(self, topology: Topology, folder: Path, options: Options | None = None) -> None:
         self.topology, self.files, self.options = topology, Files(folder), options or Options()
         self.stop = anyio.Event()
-        agents = [(address, entry) for address, entry in topology.entries.items() if not entry.attach]
-        self.names = [str(address) for address, _ in agents if address.role != OPS.name]
-        if has_world(topology):
-            self.names.insert(0, WORLD)
+        self.names = clock_names(topology)
         self.lines = line_places(topology)
         if self.lines:
             self.names.append(LINES)
@@ -105,7 +103,9 @@ class Supervisor:
         await self.offspring.open()
         ended = anyio.Event()
         recorder = Recorder(
-            self.servers.bus(self._tool("recorder"), self.clock), self.files.folder / RECORDS, self._facts()
+            self.servers.bus(self._tool("recorder"), self.clock),
+            self.files.folder / RECORDS,
+            RunFacts.of(self.topology),
         )
         self.view = recorder.view
         self.watch = Watch(self.servers, recorder.link)
@@ -223,34 +223,7 @@ class Supervisor:
             ports=ports,
             commands=str(self._sockets / WORLD),
         ).write(self.files)
-        self._facts().write(self.files.folder)
-
-    def _facts(self) -> RunFacts:
-        run, grid = self.topology.run, self.topology.grid
-        meter = next(
-            (address for address in self.topology.entries if address.site == GRID and address.role == "meter"), ""
-        )
-        return RunFacts(
-            topology=self.topology.name,
-            start=run.start,
-            until=run.until,
-            speed=run.speed,
-            seed=run.seed,
-            area=grid.area,
-            rated_va=grid.transformer_va,
-            substation=str(meter),
-            sites=tuple(
-                SiteFacts(
-                    name=site.name,
-                    contract_consumption_w=site.contract_consumption_w,
-                    contract_production_w=site.contract_production_w,
-                    fuse_a=site.fuse_a,
-                    devices=tuple(f"{e.role}.{e.name}" for e in site.agents if e.device and e.role != "meter"),
-                )
-                for site in self.topology.site
-            ),
-            world=world_spec(self.topology) if has_world(self.topology) else None,
-        )
+        RunFacts.of(self.topology).write(self.files.folder)
 
     def _home_recorders(self) -> list[HomeRecorder]:
         """Of the homes whose topology lets the run keep their own talks."""

@@ -6,8 +6,18 @@ from contracts.roles import METER
 from deploy.topology import GRID, LINK_ACTIONS, AgentEntry, Disturbance, Site, Topology
 from world.spec import DeviceSpec, EventSpec, HouseholdSpec, MeterSpec, SiteSpec, SubstationSpec, WorldSpec
 
+WORLD = "world"
+"""Name of the process that simulates what stands behind the sockets."""
 SUBSTATION = "substation"
 """The world's name of the grid side's gateway."""
+
+
+FIRST_PORT = 15_020
+
+
+def modbus_port(topology: Topology, place: str) -> int:
+    """Where the world of a deployment in containers serves the gateway of a place, the grid side's first."""
+    return FIRST_PORT + [GRID, *topology.sites].index(place)
 
 
 def has_world(topology: Topology) -> bool:
