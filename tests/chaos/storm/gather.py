@@ -1,0 +1,185 @@
+"""What only the living servers and agents can tell, asked as the quiet ends: streams, books, counts, who answers."""
+
+import asyncio
+import base64
+import contextlib
+from bisect import bisect_left
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from nats.errors import Error as NatsError
+
+from bus import store
+from bus.transport import BusUnavailable, Connection
+from contracts.kit import vocabulary
+from contracts.roles import OPS
+from deploy.doors import Doors
+from deploy.processes import Files, Plan
+from deploy.provision import OPERATOR
+from deploy.recorder import read_word
+from deploy.records import Event
+from deploy.topology import GRID, HUB
+
+ANSWER_WALL_S = 5.0
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """One durable word as a stream has it; ``event.heard`` is the run instant of its storing, by the server's clock."""
+
+    server: str
+    stream: str
+    seq: int
+    event: Event
+
+
+class Gathered(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything at one moment.
+
+    stored    the words of TALKS, RECORDS and GROUPS of all servers, in each stream's order
+    books     address -> key -> its document, as KV_STATE has it
+    letters   all dead letters
+    counts    address -> what its bus has counted in this life; only who answered
+    ailing    whom the street's own status showed as not well
+    unread    consumers with words that nobody has read or acknowledged, with how many
+    """
+
+    at: float
+    stored: tuple[Stored, ...] = ()
+    books: dict[str, dict[str, msgspec.Raw]] = {}
+    letters: tuple[store.DeadLetter, ...] = ()
+    counts: dict[str, dict[str, int]] = {}
+    ailing: tuple[str, ...] = ()
+    unread: dict[str, int] = {}
+
+
+async def gather(run: Path, at: float, instants: list[tuple[float, float]], ailing: list[str]) -> Gathered:
+    """``instants`` are (wall, run) pairs. Raises BusUnavailable when a server does not answer at all."""
+    files = Files(run)
+    topology = Plan.read(files).topology
+    doors = Doors(topology, files.nats)
+    stored: list[Stored] = []
+    books: dict[str, dict[str, msgspec.Raw]] = {}
+    letters: list[store.DeadLetter] = []
+    counts: dict[str, dict[str, int]] = {}
+    unread: dict[str, int] = {}
+    words = vocabulary()
+    for server in topology.servers:
+        admin = doors.connection(server, f"{server}.admin", "_R.admin")
+        await admin.open()
+        try:
+            for stream in (store.TALKS, store.RECORDS, store.GROUPS):
+                for seq, wall, subject, data in await _all(admin, stream):
+                    event, _ = read_word(subject, data, _run_time(instants, wall), words)
+                    stored.append(Stored(server=server, stream=stream, seq=seq, event=event))
+                unread |= {f"{server} {stream} {name}": n for name, n in (await _unread(admin, stream)).items()}
+            for _, _, subject, data in await _all(admin, store.STATE):
+                address, _, key = subject.removeprefix("$KV.STATE.").rpartition(".")
+                if data:
+                    books.setdefault(address, {})[key] = msgspec.Raw(data)
+            for _, _, _, data in await _all(admin, store.DEAD):
+                with contextlib.suppress(msgspec.MsgspecError):
+                    letters.append(msgspec.json.decode(data, type=store.DeadLetter))
+        finally:
+            await admin.close()
+        counts |= await _counts(doors, server)
+    return Gathered(
+        at=at,
+        stored=tuple(stored),
+        books=books,
+        letters=tuple(letters),
+        counts=counts,
+        ailing=tuple(ailing),
+        unread=unread,
+    )
+
+
+def _run_time(instants: list[tuple[float, float]], wall: float) -> float:
+    if not instants:
+        return 0.0
+    n = min(max(bisect_left(instants, (wall, 0.0)), 1), len(instants) - 1)
+    (wall_a, run_a), (wall_b, run_b) = instants[n - 1], instants[n]
+    if wall_b <= wall_a:
+        return run_b
+    return run_a + (wall - wall_a) / (wall_b - wall_a) * (run_b - run_a)
+
+
+async def _ask(connection: Connection, what: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Raises BusUnavailable when JetStream does not answer."""
+    for _ in range(5):
+        try:
+            raw = await connection.request(f"$JS.API.{what}", msgspec.json.encode(body))
+            answer: dict[str, Any] = msgspec.json.decode(raw)
+            return answer
+        except (NatsError, TimeoutError):
+            await asyncio.sleep(0.5)
+    raise BusUnavailable(connection.url, f"JetStream does not answer {what}")
+
+
+async def _all(admin: Connection, stream: str) -> list[tuple[int, float, str, bytes]]:
+    """(sequence, wall time, subject, payload) of every message."""
+    info = await _ask(admin, f"STREAM.INFO.{stream}", {})
+    if "error" in info:
+        return []
+    found, seq, last = [], info["state"]["first_seq"], info["state"]["last_seq"]
+    while seq <= last:
+        answer = await _ask(admin, f"STREAM.MSG.GET.{stream}", {"seq": seq, "next_by_subj": ">"})
+        message = answer.get("message")
+        if message is None:
+            break
+        wall = datetime.fromisoformat(_micro(message["time"])).timestamp()
+        data = base64.b64decode(message.get("data", ""))
+        found.append((message["seq"], wall, message["subject"], data))
+        seq = message["seq"] + 1
+    return found
+
+
+def _micro(text: str) -> str:
+    """RFC 3339 with nanoseconds as Python reads it."""
+    head, _, rest = text.rstrip("Z").partition(".")
+    return f"{head}.{(rest + '000000')[:6]}+00:00"
+
+
+async def _unread(admin: Connection, stream: str) -> dict[str, int]:
+    listed = await _ask(admin, f"CONSUMER.LIST.{stream}", {})
+    waiting = {one["name"]: one["num_pending"] + one["num_ack_pending"] for one in listed.get("consumers") or []}
+    return {name: n for name, n in waiting.items() if n}
+
+
+async def _counts(doors: Doors, server: str) -> dict[str, dict[str, int]]:
+    """Ask everybody at one server, as an operator's tool does."""
+    place = GRID if server == HUB else server
+    tools = [a for a in doors.topology.entries if a.role == OPS.name and a.site == place]
+    if not tools:
+        return {}
+    tool = next((a for a in tools if a.name == OPERATOR), tools[0])
+    expected = {
+        str(a)
+        for a, entry in doors.topology.entries.items()
+        if a.site == place and a.role != OPS.name and not entry.attach
+    }
+    inbox = f"{tool.inbox}.storm"
+    connection = doors.connection(server, str(tool), inbox)
+    found: dict[str, dict[str, int]] = {}
+    all_there = asyncio.Event()
+
+    def take(_subject: str, payload: bytes) -> None:
+        answer = msgspec.json.decode(payload)
+        counts: dict[str, int] = next((e["data"] for e in answer.get("endpoints", []) if e["name"] == "mailbox"), {})
+        found[answer["metadata"]["address"]] = {name: int(n) for name, n in counts.items()}
+        if expected <= set(found):
+            all_there.set()
+
+    await connection.open()
+    try:
+        await connection.subscribe(f"{inbox}.stats", take)
+        await connection.barrier()
+        for _ in range(3):
+            await connection.client.publish("$SRV.STATS", b"", reply=f"{inbox}.stats")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(all_there.wait(), ANSWER_WALL_S)
+                break
+    finally:
+        await connection.close()
+    return found
