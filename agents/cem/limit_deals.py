@@ -1,10 +1,13 @@
 """What of the limits and failsafe values is dealt, as the book of deals has it. The newest deal of a kind stands."""
 
+from contextlib import suppress
+
 import msgspec
 
 from agents.cem.limit_state import Control
 from agents.kit.deals import Deal, Deals
 from bus.address import Address
+from bus.transport import NotStored
 from contracts.power_limit import Direction, failsafe_write, limit_write
 
 TABLES = (limit_write, failsafe_write)
@@ -36,7 +39,15 @@ def newest(deals: Deals, direction: Direction, stored: Control | None) -> Contro
 
 
 async def forget_older(deals: Deals, deal: Deal, terms: Terms) -> None:
-    """Raises NotStored; what is left is ended with the next one."""
+    """Raises NotStored; what is left is ended with the next one, or by a restart."""
     for older in deals.standing():
         if older.table == deal.table and terms.replaces(older.read(Terms)):
             await deals.end(older)
+
+
+async def forget_replaced(deals: Deals) -> None:
+    """A former life may have been killed between a deal and the end of the one that it replaced."""
+    for table in TABLES:
+        for deal in deals.standing(table):
+            with suppress(NotStored):
+                await forget_older(deals, deal, deal.read(Terms))

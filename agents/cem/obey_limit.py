@@ -15,7 +15,7 @@ import msgspec
 
 from agents.cem.household_budget import THRESHOLD_W, ems_floor_w, shares
 from agents.cem.join_devices import JoinDevices
-from agents.cem.limit_deals import STANDING_S, TABLES, Terms, forget_older, newest
+from agents.cem.limit_deals import STANDING_S, TABLES, Terms, forget_older, forget_replaced, newest
 from agents.cem.limit_rules import check_failsafe, read_limit
 from agents.cem.limit_state import (
     Control,
@@ -133,6 +133,7 @@ class ObeyLimit:
                 control, effects = step(control, Restarted(now), self._rules(direction))
                 self._follow(effects)
             self.controls[direction] = control
+        await forget_replaced(self.deals)
         self._unsaid = self._unsaved = True
         self._impose()
 

@@ -43,7 +43,10 @@ _FLOORS = ("minimum_consumption_w", "floor_w", "minimum_w")
 """Inputs of a refusal's reason that tell the least a site can be limited to."""
 _PASSING = ("heartbeat_first", "not_stored")
 """Refusals of the moment: the same limit is said again soon."""
-_REJOIN_PAUSE_S = 10.0
+_HOLDS_NOTHING = ("init", "failsafe", "unlimited_autonomous")
+"""States of a site in which no limit of ours is in force."""
+REJOIN_PAUSE_S = 10.0
+"""Whoever comes back sooner after it came is not told anew, unless it then says that it holds nothing."""
 _SETTLE_S = 10.0
 """A home's devices join one after the other, and with each its floor rises: failsafe values wait for the last."""
 _KEPT = 200
@@ -126,6 +129,9 @@ class GuardLimits:
 
     @every("retry_s")
     def try_again(self) -> None:
+        for site in self.sites.values():
+            if site.returned:
+                self._join(site)
         self._news.set()
 
     def _beat(self, site: Site) -> None:
@@ -155,7 +161,8 @@ class GuardLimits:
         if site is None or (site.state is not None and site.state.since > state.since):
             return
         site.state = state
-        if state.state in ("init", "failsafe", "unlimited_autonomous"):
+        site.returned = state.state in _HOLDS_NOTHING
+        if site.returned:
             # It does not hold what we stated: it must hear heartbeat and limit within 60 s (LPC-913).
             self._join(site)
 
@@ -183,9 +190,9 @@ class GuardLimits:
 
     def _join(self, site: Site) -> None:
         now = self.clock.now()
-        if now - site.joined_at < _REJOIN_PAUSE_S:
+        if now - site.joined_at < REJOIN_PAUSE_S:
             return
-        site.joined_at = now
+        site.joined_at, site.returned = now, False
         site.restate()
         self._beat(site)
         self._news.set()

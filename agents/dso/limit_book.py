@@ -121,6 +121,8 @@ class Site:
     failsafe_after: float = 0.0
     heard_at: float | None = None
     joined_at: float = float("-inf")
+    returned: bool = False
+    """It said that it holds nothing so soon after it had joined that it may have said so before it was told."""
     not_before: float = 0.0
     busy: bool = False
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from agents.cem.limit_deals import Terms
+from agents.dso.guard_limits import REJOIN_PAUSE_S
 from agents.dso.limit_book import DIRECTIONS, Page
 from agents.kit.deals import Deal
 from bus.address import Address
@@ -49,20 +50,36 @@ class Parties(LiveHome):
                     found[direction] = deal.id
         return found
 
+    async def page(self) -> Page:
+        return await self._stores[DSO].get("limits_h07", Page) or Page()
+
     async def stated(self) -> dict[str, str]:
         """The same as the guard knows it."""
-        page = await self._stores[DSO].get("limits_h07", Page) or Page()
-        return {direction: asked.talk for direction, asked in page.bound.items()}
+        return {direction: asked.talk for direction, asked in (await self.page()).bound.items()}
+
+    async def agreed(self) -> dict[str, str] | None:
+        """Both know these deals for both directions and the guard waits for no answer; None if it is not so now."""
+        with suppress(AssertionError):  # an older one is about to be ended
+            page, one, two = await self.page(), await self.stated(), await self.held()
+            if page.asked == page.bound and one == two and set(one) == set(DIRECTIONS):
+                return one
+        return None
 
     async def agree(self) -> dict[str, str]:
-        """Wait until both know the same deals for both directions, and the guard waits for no answer."""
+        with anyio.fail_after(WITHIN_WALL_S):
+            while (found := await self.agreed()) is None:  # noqa: ASYNC110  stores announce nothing to us
+                await anyio.sleep(0.1)
+            return found
+
+    async def agree_for_good(self) -> dict[str, str]:
+        """They agree, and the guard is frozen: it asks for nothing new."""
         with anyio.fail_after(WITHIN_WALL_S):
             while True:
-                with suppress(AssertionError):  # an older one is about to be ended
-                    one, two = await self.stated(), await self.held()
-                    if one == two and set(one) == set(DIRECTIONS):
-                        return one
-                await anyio.sleep(0.1)
+                await self.agree()
+                self.freeze(DSO)
+                if (found := await self.agreed()) is not None:
+                    return found
+                self.thaw(DSO)
 
     def thaw(self, address: str) -> None:
         os.kill(self._processes[address].pid, signal.SIGCONT)
@@ -104,14 +121,16 @@ async def test_a_limit_is_the_same_deal_for_both_whoever_is_killed_around_its_ac
         await h.kill(DSO)
         await h.start(DSO)
         await h.agree()
-        # The CEM is killed right behind an acceptance, and does not say it again.
+        # The CEM is killed right behind an acceptance, and does not say it again. The guard states its limits anew to
+        # who comes back later than this.
         before = len(h.said("limit_accepted"))
         await h.kill(CEM)
+        await h.run.clock.sleep(2 * REJOIN_PAUSE_S)
         await h.start(CEM)
         await h.beyond.until(lambda _: len(h.said("limit_accepted")) > before, WITHIN_WALL_S)
         await h.kill(CEM)
         await h.start(CEM)
-        agreed = await h.agree()
+        agreed = await h.agree_for_good()
         # Both at once: what they know then, they know from what they kept.
         await h.kill(CEM)
         await h.kill(DSO)

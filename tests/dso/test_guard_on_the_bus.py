@@ -9,12 +9,15 @@ import anyio
 import pytest
 
 from bus.bus import Bus
+from bus.envelope import instant
 from bus.talk import Talk
 from contracts.power_limit import (
     Constraints,
     FailsafeAccepted,
     FailsafeRefused,
+    Heartbeat,
     LimitAccepted,
+    LimitState,
     SetFailsafe,
     SetLimit,
     failsafe_write,
@@ -62,6 +65,20 @@ def at(envelope: dict) -> float:  # type: ignore[type-arg]
 def accepted_since(site: str, words: Words, after: float) -> list[dict]:  # type: ignore[type-arg]
     mine = f"to.{DSO}.{site}.cem.main."
     return [e for subject, e in words.of("limit_accepted") if subject.startswith(mine) and at(e) > after]
+
+
+def constraints(minimum_w: float) -> Constraints:
+    return Constraints(
+        nominal_consumption_w=10_000.0,
+        nominal_production_w=0.0,
+        contract_consumption_w=10_000.0,
+        contract_production_w=0.0,
+        minimum_consumption_w=minimum_w,
+    )
+
+
+async def accept(talk: Talk, asked: SetLimit) -> None:
+    await talk.say(LimitAccepted(direction=asked.direction, limit_w=None))
 
 
 def stated(site: str, words: Words, after: float = 0.0) -> bool:
@@ -112,6 +129,35 @@ async def test_a_site_whose_link_was_cut_hears_everything_anew() -> None:
         first_heard = min(at(e) for s, e in words.of("heartbeat") if f".{DSO}.h01." in s and at(e) > mended)
         said = {e["body"]["direction"]: at(e) for e in reversed(to("h01", words, "set_limit", mended))}
         assert max(said.values()) - first_heard <= 60
+
+
+@pytest.mark.use_case("limits.lpc")
+async def test_a_site_that_loses_its_limits_as_soon_as_it_was_told_hears_them_anew() -> None:
+    async def take(talk: Talk, _asked: SetFailsafe) -> None:
+        await talk.say(FailsafeAccepted())
+
+    def prepare(bus: Bus) -> None:
+        bus.answer(limit_write, accept)
+        bus.answer(failsafe_write, take)
+        bus.on(Heartbeat, lambda _m, _h: None)
+
+    async with street(speed=6.0) as (run, _, words):
+        await run.start(DSO)
+        cem = await run.bus("h01.cem.main", prepare)
+        cem.say(constraints(4200.0), home=False)
+        await words.until(lambda w: len(accepted_since("h01", w, 0.0)) >= 2)
+        lost = run.clock.now()
+        state = LimitState(
+            state="init",
+            since=instant(lost),
+            consumption_w=4200.0,
+            production_w=0.0,
+            heartbeat_age_s=None,
+            guard=DSO,
+            reason=Reason(code="start", text="What was kept is gone."),
+        )
+        await cem.record(state)
+        await words.until(lambda w: stated("h01", w, lost))
 
 
 @pytest.mark.use_case("limits.lpc")
@@ -200,15 +246,6 @@ async def test_a_site_that_never_said_what_it_can_is_left_out_and_named() -> Non
 
 @pytest.mark.use_case("limits.lpc")
 async def test_failsafe_values_follow_what_a_site_can_be_limited_to_even_if_it_changes_meanwhile() -> None:
-    def constraints(minimum_w: float) -> Constraints:
-        return Constraints(
-            nominal_consumption_w=10_000.0,
-            nominal_production_w=0.0,
-            contract_consumption_w=10_000.0,
-            contract_production_w=0.0,
-            minimum_consumption_w=minimum_w,
-        )
-
     async def answer(talk: Talk, asked: SetFailsafe) -> None:
         if asked.consumption_w < 4_200:
             # A heat pump joins just now: what was right when it was written is too low when it is read.
@@ -218,9 +255,6 @@ async def test_failsafe_values_follow_what_a_site_can_be_limited_to_even_if_it_c
             await talk.say(FailsafeRefused(reason=Reason(code="below_minimum", text="Too low.")))
         else:
             await talk.say(FailsafeAccepted())
-
-    async def accept(talk: Talk, asked: SetLimit) -> None:
-        await talk.say(LimitAccepted(direction=asked.direction, limit_w=None))
 
     def prepare(bus: Bus) -> None:
         bus.answer(failsafe_write, answer)
