@@ -84,6 +84,10 @@ def _mount() -> None:
 
         for command in (stage_cli.clock, stage_cli.world, stage_cli.record, stage_cli.provision):
             app.command()(command)
+    if wanted in ("", "render"):
+        from deploy import render_cli
+
+        app.add_typer(render_cli.app, name="render")
     if wanted in ("", "coverage"):
         from deploy import coverage
 

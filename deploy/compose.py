@@ -1,0 +1,264 @@
+"""A deployment as a compose file: a container per actor, a network per site, nothing reachable that need not be."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from bus.address import Address
+from contracts.roles import FORECASTER
+from deploy.places import CLIENT, LEAVES, MONITOR, WEBSOCKET, Place
+from deploy.render import Deployment, server_name
+from deploy.topology import GRID, HUB
+from deploy.world_spec import modbus_port
+
+HEALTH = 8080
+MODBUS = 5020
+JAEGER = "jaegertracing/jaeger:2.10.0"
+PROMETHEUS = "prom/prometheus:v3.5.0"
+GRAFANA = "grafana/grafana:12.1.1"
+OTLP = "http://traces:4318"
+Service = dict[str, Any]
+
+
+class Images(msgspec.Struct, frozen=True, kw_only=True):
+    """Of an actor, of what needs the simulated world's packages, of a NATS server."""
+
+    actor: str
+    world: str
+    nats: str
+
+
+class Compose:
+    """Makes one compose file. ``near`` is the deployment's folder as the file names it."""
+
+    def __init__(self, deployment: Deployment, images: Images, near: Path) -> None:
+        self.deployment, self.images = deployment, images
+        self.near = near if near.is_absolute() else Path("./") / near
+        self.services: dict[str, Service] = {}
+        self.volumes: set[str] = set()
+
+    def text(self) -> str:
+        """The file."""
+        topology = self.deployment.topology
+        for place in self.deployment.places:
+            self._server(place)
+        for server in topology.servers:
+            self._provision(server)
+        if self.deployment.simulated:
+            self._world()
+        for place, hardware in self.deployment.lines.items():
+            self._line(place, hardware)
+        for address in self.deployment.agents:
+            self._agent(address)
+        if self.deployment.recorder is not None:
+            self._recorder(self.deployment.recorder)
+        self._traces()
+        self._watchers()
+        return yaml.safe_dump(
+            {
+                "name": topology.name,
+                "services": self.services,
+                "networks": self._networks(),
+                "volumes": {name: {} for name in sorted(self.volumes)},
+            },
+            sort_keys=False,
+            width=120,
+        )
+
+    # ---------------------------------------------------------------- parts of every service
+
+    def _volume(self, name: str, at: str) -> str:
+        self.volumes.add(name)
+        return f"{name}:{at}"
+
+    def _bind(self, what: str, at: str) -> str:
+        path = self.near / what
+        return f"{path if path.is_absolute() else f'./{path}'}:{at}:ro"
+
+    def _ours(self, image: str, command: list[str], networks: list[str], **more: Any) -> Service:
+        """A container of our image: no root, nothing to write but what it is given, no privilege to gain."""
+        environment = {
+            "GRIDPARLEY_TOPOLOGY": "/etc/gridparley/topology.toml",
+            "GRIDPARLEY_HEALTH": str(HEALTH),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"${{OTEL_EXPORTER_OTLP_ENDPOINT:-{OTLP}}}",
+            **more.pop("environment", {}),
+        }
+        volumes = [self._bind("topology", "/etc/gridparley"), *more.pop("volumes", [])]
+        if self.deployment.simulated:
+            environment["GRIDPARLEY_CLOCK"] = "/clock/clock"
+            volumes.append(self._volume("clock", "/clock"))
+        return {
+            "image": image,
+            "command": command,
+            **_held(),
+            "environment": environment,
+            "volumes": volumes,
+            "networks": networks,
+            **more,
+        }
+
+    def _signed_in(self, server: str, identity: str) -> tuple[dict[str, str], list[str]]:
+        """Environment and files of who connects to a server."""
+        environment = {"GRIDPARLEY_NATS": self.deployment.url_of(server), "GRIDPARLEY_KEYS": "/run/gridparley"}
+        return environment, [self._bind(f"agents/{identity}", "/run/gridparley")]
+
+    # ---------------------------------------------------------------- servers
+
+    def _server(self, place: Place) -> None:
+        hub = place.server == HUB
+        name = f"nats-{place.name}" if hub else server_name(place.server)
+        networks: dict[str, Any] = {place.server if not hub else GRID: {}, "links": {}}
+        if place.cluster is not None:
+            networks[GRID] = {"aliases": [server_name(HUB)]}
+        service: Service = {
+            "image": self.images.nats,
+            "command": ["--config", f"/etc/nats/{Path(place.config).name}"],
+            **_held(),
+            "environment": {"GRIDPARLEY_HEALTH": str(MONITOR)},
+            "volumes": [
+                self._bind(f"servers/{place.server}", "/etc/nats"),
+                self._volume(f"nats-{place.name}", place.store),
+            ],
+            "networks": networks,
+            "healthcheck": _healthcheck(2),
+        }
+        if hub:
+            service["labels"] = {"gridparley.doors": f"clients {CLIENT}, links {LEAVES}, over WebSocket {WEBSOCKET}"}
+        self.services[name] = service
+
+    def _servers_of(self, server: str) -> list[str]:
+        names = [place.name for place in self.deployment.places if place.server == server]
+        return [f"nats-{name}" for name in names]
+
+    def _provision(self, server: str) -> None:
+        environment, files = self._signed_in(server, f"{server}.admin")
+        members = self._servers_of(server)
+        command = ["provision", server] + (["--replicas", str(len(members))] if len(members) > 1 else [])
+        service = self._ours(
+            self.images.actor,
+            command,
+            [_network(server)],
+            environment=environment,
+            volumes=files,
+            depends_on={name: {"condition": "service_healthy"} for name in members},
+        )
+        service["restart"] = "on-failure:5"
+        self.services[f"provision-{server}"] = service
+
+    # ---------------------------------------------------------------- what stands behind the agents
+
+    def _world(self) -> None:
+        self.services["world"] = self._ours(
+            self.images.world,
+            ["world"],
+            ["field"],
+            environment={"GRIDPARLEY_DATA": "/data"},
+            volumes=[self._volume("world", "/data")],
+            depends_on={"clock": {"condition": "service_healthy"}},
+            healthcheck=_healthcheck(2),
+        )
+        self.services["clock"] = self._ours(self.images.actor, ["clock"], ["field"], healthcheck=_healthcheck(2))
+
+    def _line(self, place: str, hardware: str) -> None:
+        networks = [place] if hardware else [place, "field"]
+        upstream = hardware or f"world:{modbus_port(self.deployment.topology, place)}"
+        command = ["line", "--site", place, "--upstream", upstream, "--listen", f"0.0.0.0:{MODBUS}"]
+        more: Service = {} if hardware else {"depends_on": {"world": {"condition": "service_healthy"}}}
+        self.services[f"line-{place}"] = self._ours(self.images.actor, command, networks, **more)
+
+    # ---------------------------------------------------------------- actors
+
+    def _agent(self, address: Address) -> None:
+        deployment = self.deployment
+        entry = deployment.topology.entries[address]
+        server = deployment.server_of(address)
+        environment, volumes = self._signed_in(server, str(address))
+        awaited: dict[str, Any] = {f"provision-{server}": {"condition": "service_completed_successfully"}}
+        if entry.device and address.site in deployment.lines:
+            environment["GRIDPARLEY_GATEWAY"] = f"line-{address.site}:{MODBUS}"
+            awaited[f"line-{address.site}"] = {"condition": "service_started"}
+        agent = deployment.permissions.agent_of(address.role)
+        if agent is not None and "database" in agent.settings.__struct_fields__:
+            environment["GRIDPARLEY_DATA"] = "/data"
+            volumes.append(self._volume(f"data-{address}".replace(".", "-"), "/data"))
+        image = self.images.world if address.role == FORECASTER.name else self.images.actor
+        self.services[str(address)] = self._ours(
+            image,
+            ["agent", str(address)],
+            [address.site],
+            environment=environment,
+            volumes=volumes,
+            depends_on=awaited,
+        )
+
+    def _recorder(self, address: Address) -> None:
+        environment, files = self._signed_in(HUB, str(address))
+        self.services["record"] = self._ours(
+            self.images.world,
+            ["record", "--out", "/records"],
+            [GRID],
+            environment=environment,
+            volumes=[*files, self._volume("records", "/records")],
+            depends_on={f"provision-{HUB}": {"condition": "service_completed_successfully"}},
+        )
+
+    # ---------------------------------------------------------------- who watches
+
+    def _traces(self) -> None:
+        """Takes spans where nobody has a Jaeger: ``gridparley trace`` reads what it writes."""
+        self.services["traces"] = {
+            "image": self.images.actor,
+            "command": ["traces", "--out", "/spans"],
+            **_held(),
+            "volumes": [self._volume("spans", "/spans")],
+            "networks": self._places(),
+        }
+
+    def _watchers(self) -> None:
+        """Optional: ``docker compose --profile jaeger up``, ``--profile metrics up``."""
+        self.services["jaeger"] = {
+            "image": JAEGER,
+            "profiles": ["jaeger"],
+            "restart": "unless-stopped",
+            "ports": ["127.0.0.1:16686:16686"],
+            "networks": [*self._places(), "desk"],
+        }
+
+    def _places(self) -> list[str]:
+        return [GRID, *self.deployment.topology.sites]
+
+    def _networks(self) -> dict[str, Any]:
+        """A network per place, one for the sites' links, one between lines and the world; none leads out."""
+        inside = {"internal": True}
+        networks: dict[str, Any] = {place: dict(inside) for place in self._places()}
+        networks["links"] = dict(inside)
+        if self.deployment.simulated:
+            networks["field"] = dict(inside)
+        networks["desk"] = {}
+        if any(self.deployment.lines.values()):  # real hardware stands outside
+            for place, hardware in self.deployment.lines.items():
+                if hardware:
+                    networks[place] = {}
+        return networks
+
+
+def _network(server: str) -> str:
+    return GRID if server == HUB else server
+
+
+def _held() -> Service:
+    return {
+        "restart": "unless-stopped",
+        "read_only": True,
+        "tmpfs": ["/tmp"],  # noqa: S108  the container's own
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "stop_grace_period": "6s",
+    }
+
+
+def _healthcheck(seconds: int) -> Service:
+    """Asked often where others wait for it; all else is asked as seldom as the image says."""
+    return {"interval": f"{seconds}s", "timeout": "3s", "retries": 30}

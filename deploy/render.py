@@ -1,0 +1,155 @@
+"""A topology made ready to be deployed: one folder with what each container is given, and nothing that it must not have.
+
+``<folder>/keys`` and ``<folder>/tls`` are the deployer's: all seeds and the certificate authority, mode 0600. What is
+mounted into containers (``servers/<server>``, ``agents/<name>``, ``topology``) can be read by any user inside, as a
+container's user is not the host's; the folder itself is closed to everybody else on the host (0700).
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from bus.address import Address
+from contracts.roles import OPS
+from deploy import places
+from deploy.bundle import bundle
+from deploy.certificates import Certificates
+from deploy.keys import Keys
+from deploy.lines import line_places
+from deploy.nats_config import write_configs
+from deploy.permissions import Permissions
+from deploy.places import Hosts, Place, containers
+from deploy.roster import Roster
+from deploy.settings import gateways
+from deploy.topology import GRID, HUB, Topology
+from deploy.topology_faults import faults
+from deploy.world_spec import has_world
+
+RECORDER = "recorder"
+"""The operator's tool of the grid side that writes down what is said."""
+
+
+class CannotDeploy(ValueError):
+    """A topology that cannot be deployed; the text has a line per cause."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A rendered deployment. Containers are named after agents, servers and what stands behind the agents."""
+
+    topology: Topology
+    folder: Path
+    places: list[Place]
+    permissions: Permissions
+    keys: Keys
+    certificates: Certificates
+
+    @property
+    def agents(self) -> list[Address]:
+        """Who gets a container: no operator's tool, no phone that comes and goes."""
+        return [
+            address for address, entry in self.topology.entries.items() if address.role != OPS.name and not entry.attach
+        ]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a world stands behind the gateways, and with it a clock that all containers share."""
+        return has_world(self.topology)
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """Place -> host:port of its hardware, for places whose gateway has one master, a container of its own."""
+        named = {place: f"{host}:{port}" for place, (host, port) in gateways(self.topology).items()}
+        return {place: named.get(place, "") for place in line_places(self.topology)}
+
+    @property
+    def recorder(self) -> Address | None:
+        """The grid side's recorder, where the topology has one."""
+        address = Address(GRID, OPS.name, RECORDER)
+        return address if address in self.topology.entries else None
+
+    @property
+    def not_done(self) -> list[str]:
+        """Disturbances of the topology that happen to links and processes: here whoever operates it makes them."""
+        return [
+            f"{one.at:%H:%M} {one.action} {one.site or one.address}"
+            for one in self.topology.disturbance
+            if one.action in ("cut", "mend", "kill")
+        ]
+
+    def server_of(self, address: Address) -> str:
+        return self.topology.server_of(address)
+
+    def url_of(self, server: str) -> str:
+        """Where clients of a server connect."""
+        return next(place.url for place in self.places if place.server == server)
+
+    def own_files(self, name: str) -> Path:
+        """What the container of an agent or an administrator is given: its own seed and the authority's certificate."""
+        own = self.folder / "agents" / name
+        for path in (own / "keys", own / "tls"):
+            path.mkdir(parents=True, exist_ok=True)
+        self.keys(name)
+        _give(self.keys.path(name), own / "keys" / f"{name}.nk")
+        _give(self.certificates.authority, own / "tls" / "ca.pem")
+        return own
+
+
+def prepare(
+    name: str,
+    folder: Path,
+    *,
+    hosts: Hosts | None = None,
+    hubs: int = 1,
+    websocket: bool = False,
+    hub_url: str = "",
+    start: datetime | None = None,
+    until: datetime | None = None,
+    speed: float | None = None,
+) -> Deployment:
+    """Write everything that containers need into a folder; keys and certificates that are there are kept.
+
+    Raises CannotDeploy, TopologyError. See ``deploy.places.containers`` for hosts, hubs, websocket and hub_url.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    (folder / ".gitignore").write_text("# secrets: never in a repository\n*\n")
+    topology = bundle(name, folder / "topology", start=start, until=until, speed=speed)
+    found = faults(topology)
+    if found:
+        raise CannotDeploy("\n".join(found))
+    permissions, keys = Permissions(topology, Roster()), Keys(folder / "keys")
+    certificates = Certificates(folder / "tls")
+    try:
+        servers = containers(topology, certificates, folder, hosts, hubs=hubs, websocket=websocket, hub_url=hub_url)
+    except ValueError as problem:
+        raise CannotDeploy(str(problem)) from None
+    places.write(folder, servers)
+    write_configs(permissions, keys, folder, servers)
+    made = Deployment(topology, folder, servers, permissions, keys, certificates)
+    for identity in _identities(made):
+        made.own_files(identity)
+    return made
+
+
+def _identities(deployment: Deployment) -> Iterator[str]:
+    """Every container that signs in, by the name of its seed."""
+    yield from (str(address) for address in deployment.agents)
+    yield from (f"{server}.admin" for server in deployment.topology.servers)
+    if deployment.recorder is not None:
+        yield str(deployment.recorder)
+
+
+def _give(source: Path, target: Path) -> None:
+    """A copy that a container's user can read."""
+    fresh = target.with_name(target.name + ".new")
+    shutil.copyfile(source, fresh)
+    fresh.chmod(0o644)
+    fresh.replace(target)
+
+
+def server_name(server: str) -> str:
+    """The container of a server."""
+    return f"nats-{HUB if server == GRID else server}"
