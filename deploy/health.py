@@ -1,4 +1,7 @@
-"""``GET /healthz``, for whoever keeps agents running: 200 while one is connected and hears, 503 with the cause else."""
+"""``GET /healthz``, for whoever keeps agents running: 200 while one is connected and hears, 503 with the cause else.
+
+``GET /livez`` gives 200 as long as it answers at all: one that waits for its server is not helped by being killed.
+"""
 
 from collections.abc import Callable
 
@@ -33,9 +36,10 @@ async def _request(stream: SocketStream) -> bytes:
 
 
 def _answer(request: bytes, cause: str | None) -> bytes:
-    if request.split(b" ", 2)[:2] not in ([b"GET", b"/healthz"], [b"HEAD", b"/healthz"]):
+    method, path = [*request.split(b" ", 2)[:2], b""][:2]
+    if method not in (b"GET", b"HEAD") or path not in (b"/healthz", b"/livez"):
         status, text = "404 Not Found", "ask for GET /healthz"
-    elif cause is None:
+    elif cause is None or path == b"/livez":
         status, text = "200 OK", "well"
     else:
         status, text = "503 Service Unavailable", cause
