@@ -1,8 +1,8 @@
-# Two commands: `make up` runs the street, `make test` runs every check. Everything else is a convenience.
+# Two commands: `make up` runs the street, `make test` runs every check. `make image` makes its containers' images.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: up test bench check env clean
+.PHONY: up test bench check env clean base image
 
 env: .venv/.ready
 
@@ -23,6 +23,15 @@ check: env
 # Real servers and processes on a machine that others use too: what fails is tried once more, and shown as rerun.
 test: check
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --reruns 1
+
+# Where no image can be pulled: the base of the images from this machine's own Debian mirror, as root.
+base:
+	deploy/image/base.sh
+
+# The images gridparley, gridparley-world and gridparley-nats. BASE: what they are built on; default the one that
+# `make base` made, else a slim Python image that is pulled.
+image: env
+	$(BIN)/python deploy/image/build.py $(if $(BASE),--base $(BASE))
 
 bench: env
 	$(BIN)/python -m bench
