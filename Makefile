@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: up test bench check env clean base image
+.PHONY: up test bench chaos check env clean base image
 
 env: .venv/.ready
 
@@ -35,6 +35,11 @@ image: env
 
 bench: env
 	$(BIN)/python -m bench
+
+# A street in a storm: seeded faults, and what must hold all the same (docs/chaos.md). `make chaos FOR=10m SEED=7`.
+FOR ?= 1h
+chaos: env
+	$(BIN)/python -m tests.chaos.storm --for $(FOR) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv runs
