@@ -119,30 +119,25 @@ class CarryOutPlan:
         until = plan.horizon.edges_s()[slot + 1] + OUTLIVES_S
         found: dict[str, Wish] = {}
         pvs = [d for d in self.premises.devices.values() if d.announce.device_class == "pv"]
+        rated_w = sum(d.announce.nominal_lower_w for d in pvs) or -1.0
         for device in self.premises.devices.values():
             kind = device.announce.device_class
             course = plan.devices.get(device.name if kind != "pv" or len(pvs) == 1 else "pv")
             if course is None or not self.planning.steers(device) or device.name in self._for_comfort:
                 continue
-            most = course.power_w[slot] if kind == "pv" else device.announce.nominal_upper_w
-            if kind == "pv":
-                course, most = self._curtailed(course, slot, device, pvs)
-            wish = wish_for(kind, course, slot, plan.power_w[slot], most, until, leave_room=self.planning.leave_room)
+            wish = wish_for(
+                kind,
+                course,
+                slot,
+                plan.power_w[slot],
+                device.announce.nominal_upper_w,
+                until,
+                leave_room=self.planning.leave_room,
+                share=device.announce.nominal_lower_w / rated_w if kind == "pv" else 1.0,
+            )
             if wish is not None:
                 found[device.name] = wish
         return found
-
-    def _curtailed(self, course: Course, slot: int, device: Device, pvs: list[Device]) -> tuple[Course, float]:
-        """Several plants are planned as one; a bound is only worth saying where the plan really cuts."""
-        cut = course.why[slot].code == "curtailed"
-        if not cut:
-            return course, course.power_w[slot]
-        rated = sum(d.announce.nominal_lower_w for d in pvs) or -1.0
-        share = device.announce.nominal_lower_w / rated
-        power = tuple(p * share for p in course.power_w)
-        return Course(
-            name=device.name, power_w=power, maximum_w=power, on=course.on, why=course.why
-        ), device.announce.nominal_lower_w
 
     async def _promise(self, device: Device, course: Course) -> None:
         """Tell a device the start of its job, where that is news; it may refuse or counter."""

@@ -80,6 +80,7 @@ class Expect:
     _sky_share: float = 1.0
     _off_at: float = float("-inf")
     _asked_rating_w: float = 0.0
+    _unanswered: bool = False
 
     def __post_init__(self) -> None:
         self.premises.on_meter.append(self._learn)
@@ -190,9 +191,9 @@ class Expect:
             log.info("%s learns on without having kept it: %s", self.address, problem)
 
     @every(60.0)
-    async def ask_for_new_plant(self) -> None:
-        """A PV plant that has joined since is worth a question of its own."""
-        if self._rating_w() != self._asked_rating_w:
+    async def ask_for_what_is_missing(self) -> None:
+        """A PV plant that has joined since is worth a question of its own, and so is what was not answered."""
+        if self._unanswered or self._rating_w() != self._asked_rating_w:
             await self.ask()
 
     async def ask(self) -> None:
@@ -200,15 +201,18 @@ class Expect:
         forecaster = self.peers.one(FORECASTER)
         if forecaster is None:
             return
-        changed = await self._ask(forecaster, "outdoor", None)
+        answers = [await self._ask(forecaster, "outdoor", None)]
         self._asked_rating_w = rating = self._rating_w()
         if rating > 0:
-            changed = await self._ask(forecaster, "pv", rating) or changed
-        if changed:
+            answers.append(await self._ask(forecaster, "pv", rating))
+        self._unanswered = any(isinstance(answer, Lapsed) for answer in answers)
+        if any(isinstance(answer, ForecastIs) for answer in answers):
             for act in self.on_change:
                 act()
 
-    async def _ask(self, forecaster: Address, quantity: Quantity, rating_w: float | None) -> bool:
+    async def _ask(
+        self, forecaster: Address, quantity: Quantity, rating_w: float | None
+    ) -> ForecastIs | ForecastUnknown | Lapsed:
         now = self.clock.now()
         start = now - now % SLOT_S
         ask = AskForecast(
@@ -221,15 +225,13 @@ class Expect:
         )
         async with self.bus.talk(forecast, forecaster) as talk:
             await talk.say(ask)
-            match await talk.hear(ForecastIs, ForecastUnknown, Lapsed):
-                case ForecastIs() as answer:
-                    self.forecasts[quantity] = _known(answer)
-                    return True
-                case ForecastUnknown(reason=reason):
-                    log.info("%s has no %s forecast: %s", forecaster, quantity, reason.text)
-                case Lapsed():
-                    pass
-        return False
+            answer = await talk.hear(ForecastIs, ForecastUnknown, Lapsed)
+        match answer:
+            case ForecastIs():
+                self.forecasts[quantity] = _known(answer)
+            case ForecastUnknown(reason=reason):
+                log.info("%s has no %s forecast: %s", forecaster, quantity, reason.text)
+        return answer
 
     @restores
     async def take_up(self) -> None:

@@ -4,7 +4,7 @@ A plan gives purpose and envelope, not figures to chase: where it means "use the
 meter inside the plan's direction; where it means "this much from the grid" it gets a setpoint.
 """
 
-from agents.cem.planner.plan import Course
+from agents.cem.planner.plan import NEGATIVE_PRICE, Course
 from agents.cem.wishes import Wish
 from contracts.device import DeviceClass
 from contracts.reasons import Reason
@@ -23,12 +23,14 @@ def wish_for(
     until: float,
     *,
     leave_room: bool = False,
+    share: float = 1.0,
 ) -> Wish | None:
     """What to ask of a device in this slot; None: it is free.
 
     gcp_w       planned power at the connection point in the slot
-    most_w      the highest power that the device can take (PV: what it can feed in, <= 0)
+    most_w      the highest power that the device can take
     until       run instant after which the plan says nothing; the wish drops out then
+    share       of the planned power that is this device's: several plants are planned as one
     leave_room  a surplus must not be stored before its time: feeding in will be bounded, or cost something
     """
     power, why = course.power_w[slot], course.why[slot]
@@ -36,7 +38,7 @@ def wish_for(
         case "battery":
             return _battery(power, gcp_w, why, until, leave_room)
         case "pv":
-            return None if power <= most_w + SAME_W else _wish(why, until, lower_w=power)
+            return _wish(why, until, lower_w=share * power) if why.code == NEGATIVE_PRICE else None
         case "fuelcell":
             off = power > -ON_W
             return _wish(why, until, off=off, setpoint_w=None if off else power)

@@ -10,8 +10,9 @@ from bus.address import Address
 from bus.bus import Bus
 from bus.envelope import instant
 from bus.talk import Talk
-from contracts.forecast import AskForecast, ForecastIs, forecast
+from contracts.forecast import AskForecast, ForecastIs, ForecastUnknown, forecast
 from contracts.profiles import Estimate, TemperatureSlot
+from contracts.reasons import Reason
 from tests.support.grid import grid
 
 ZONE, YEARLY = "Europe/Berlin", 3.5e6
@@ -55,6 +56,22 @@ def test_local_time_counts_so_a_habit_keeps_its_hour_when_the_clock_changes() ->
         history.add_load(datetime(2016, 3, day, 7, 5, tzinfo=UTC).timestamp(), 2000.0, ZONE)
     summer = datetime(2016, 3, 29, 6, 5, tzinfo=UTC).timestamp()  # 8:00 summer time
     assert history.expected_load(summer, ZONE, YEARLY)[0] == pytest.approx(2000.0)
+
+
+@pytest.mark.anyio
+async def test_what_the_forecaster_did_not_answer_is_asked_again_soon() -> None:
+    asked: list[AskForecast] = []
+
+    async def tell(talk: Talk, ask: AskForecast) -> None:
+        asked.append(ask)
+        if len(asked) > 1:
+            await talk.say(ForecastUnknown(reason=Reason(code="no_weather", text="There is none.")))
+
+    async with grid(FORECASTER, CEM, speed=60.0) as run:
+        words = await run.words()
+        await run.bus(FORECASTER, lambda bus: bus.answer(forecast, tell))
+        await run.start(CEM, {"forecast_every_s": 1e9})
+        await words.until(lambda w: w.of("forecast_unknown"))
 
 
 @pytest.mark.anyio

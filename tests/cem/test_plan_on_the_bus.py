@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from agents.cem.agent import AGENT
 from agents.cem.plan_home import PlanHome
+from agents.cem.planner.plan import NEGATIVE_PRICE
 from agents.cem.planner.problem import Problem
 from bus.address import Address
 from bus.bus import Bus
@@ -22,11 +24,11 @@ from contracts.customer import (
 from contracts.kit import Lapsed
 from tests.cem.home import home as closed_home
 from tests.support.grid import START
-from tests.support.open_home import CAR, CEM, DSO, STORE, OpenHome, open_home
+from tests.support.open_home import CAR, CEM, DSO, STORE, SUN, OpenHome, open_home
 from tests.support.plan_home import PLANS, RETAILER, announce, plans
 
 pytestmark = pytest.mark.anyio
-APP = "h07.app.display"
+APP, FORECASTER = "h07.app.display", "grid.forecaster.main"
 HALF_FULL = msgspec.structs.replace(STORE, soc_percent=50.0)
 
 
@@ -92,6 +94,21 @@ async def test_a_stopped_service_plans_nothing_until_it_is_on_again() -> None:
         await home.metered(below_w=3_000.0)
         await want(app, service=True)
         await home.metered(above_w=5_500.0)
+
+
+async def test_generation_is_held_back_while_feeding_in_costs_something(tmp_path: Path) -> None:
+    sun = "".join(f"{START + timedelta(hours=n):%Y-%m-%dT%H:%MZ},700\n" for n in range(-1, 30))
+    (tmp_path / "sun.csv").write_text(f"time,ghi\n{sun}")
+    async with open_home(SUN, others=(RETAILER, FORECASTER), cem=PLANS) as home:
+        await home.run.start(FORECASTER, {"weather": str(tmp_path / "sun.csv")})
+        await home.metered(below_w=-1_000.0)
+        retailer = await home.run.bus(RETAILER)
+        for component, price in (("energy", 0.20), ("feed_in", -0.10)):
+            await announce(retailer, [(START, price)], START + timedelta(hours=26), component)
+        await home.until(lambda: [o for o in home.told("pv.1") if o["reason"]["code"] == NEGATIVE_PRICE])
+        await home.metered(above_w=-700.0)
+        await announce(retailer, [(START, 0.08)], START + timedelta(hours=26), "feed_in")
+        await home.metered(below_w=-1_000.0)
 
 
 async def test_a_device_that_offers_nothing_is_planned_around_and_never_held_by_the_plan() -> None:

@@ -1,5 +1,6 @@
 """What the home says becomes the planner's problem, and a plan becomes wishes that leave the fast loop its room."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, time
 from math import inf
 from typing import Any
@@ -11,7 +12,7 @@ from agents.cem.follow_plan import wish_for
 from agents.cem.limit_state import Control, Held
 from agents.cem.limit_state import Slot as LimitSlot
 from agents.cem.look_ahead import bounds_ahead
-from agents.cem.planner.plan import Course
+from agents.cem.planner.plan import NEGATIVE_PRICE, Course
 from agents.cem.planner.problem import Battery, Charge, Fixed, Generator, Job, Problem, Pv, Thermal
 from agents.cem.planner.solve import solve
 from agents.cem.pose_problem import Known, Surroundings, horizon, pose, surplus_has_its_time
@@ -358,6 +359,13 @@ def test_a_plan_that_wants_nothing_else_leaves_the_device_free() -> None:
     assert wish_for("battery", course(0.0), 0, -1500.0, 5000.0, NOW) is None
     assert wish_for("evse", course(11_000.0), 0, 0.0, 11_040.0, NOW) is None
     assert wish_for("pv", course(-5000.0), 0, 0.0, -5000.0, NOW) is None
+
+
+def test_each_of_several_plants_is_held_back_to_its_share_of_the_plan() -> None:
+    dear = replace(course(-4000.0), why=(Reason(code=NEGATIVE_PRICE, text="test"),))
+    wish = wish_for("pv", dear, 0, 0.0, 0.0, NOW, share=0.25)
+    assert wish is not None
+    assert (wish.lower_w, wish.upper_w, wish.setpoint_w) == (-1000.0, None, None)
 
 
 def test_a_car_waits_and_heat_is_held() -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 from agents.cem.planner.problem import Horizon, Series
 from contracts.reasons import Reason
 
+NEGATIVE_PRICE = "negative_price"
+"""The reason's code where own generation is held back because feeding in costs something."""
 FoundBy = Literal["proof", "time_limit", "construction"]
 """``proof``: within the gap of the optimum; ``time_limit``: the best found so far; ``construction``: nothing was
 found in time, so a simple plan was built by rule and held to the same hard constraints."""

@@ -12,6 +12,7 @@ from agents.cem.planner.heat import ThermalPart
 from agents.cem.planner.jobs import JobPart, PausingJobPart
 from agents.cem.planner.model import Floats
 from agents.cem.planner.part import Part
+from agents.cem.planner.plan import NEGATIVE_PRICE
 from agents.cem.planner.program import Program
 from agents.cem.planner.supply import GeneratorPart, PvPart
 from contracts.reasons import Reason
@@ -345,7 +346,7 @@ class Explainer:
                 return reason
             inputs = {"sell_eur_per_kwh": float(self.tariff.sell[slot]), "held_back_w": float(held[slot]) * 1000}
             text = f"Feeding in would cost {-self.tariff.sell[slot]:.2f} EUR a kWh."
-            return Reason(code="negative_price", text=text, binding="price", inputs=inputs)
+            return Reason(code=NEGATIVE_PRICE, text=text, binding="price", inputs=inputs)
 
         return about
 
