@@ -235,6 +235,9 @@ class ModbusWire:
             answer = await self._context.execute(False, pdu)
         except (ModbusException, ConnectionError) as error:
             raise self._typed(unit, what) from error
+        except RuntimeError as error:  # uvloop's, of a transport that is closed before the client was told so
+            self._client.close()
+            raise ConnectError(self.where(), f"closed by the other side while {what}") from error
         finally:
             self._context.open = False
         if isinstance(answer, ExceptionResponse):

@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import socket
 import struct
 from contextlib import suppress
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -174,3 +176,22 @@ def test_a_write_confirmed_for_another_address_is_refused() -> None:
         await server.wait_closed()
 
     asyncio.run(scenario())
+
+
+def test_a_gateway_that_resets_each_connection_is_an_error_of_the_line_and_of_nothing_else() -> None:
+    async def scenario() -> None:
+        def slam(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            at_once = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            writer.close()
+
+        gateway = await asyncio.start_server(slam, "127.0.0.1", 0)
+        wire = ModbusWire("127.0.0.1", gateway.sockets[0].getsockname()[1], 1.0)
+        for _ in range(20):
+            await wire.connect()
+            with pytest.raises(DriverError):
+                await wire.read(Request(1, "input", 0, 2))
+        wire.close()
+        gateway.close()
+
+    uvloop.run(scenario())  # as agents run: there a closed transport raises where asyncio's only logs
