@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
+from time import perf_counter
 from typing import Protocol
 
 import anyio
@@ -14,7 +15,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from nats import errors as nats_errors
 
-from bus import store, tracing
+from bus import metrics, store, tracing
 from bus.address import HOME, Address, group, heard, say, to
 from bus.backlog import Backlog
 from bus.clock import Clock, patience
@@ -76,6 +77,10 @@ class Bus:
         self.state = State(self.connection, address)
         self.outbox = Outbox(self.connection, self.state)
         self.counts: Counter[str] = Counter()
+        self.words_said: Counter[type[Message]] = Counter()
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """Words that we refused, by topic and code; ``buried`` those that became dead letters."""
+        self.buried: Counter[tuple[str, str]] = Counter()
         self.book: Book = _Blank()
         self._ids = Ids()
         self._handled = Handled(self.state)
@@ -86,6 +91,21 @@ class Bus:
         self._heads_to: dict[Address, dict[type[Message], bytes]] = {}
         self._groups: tuple[str, ...] = ()
         self._rejoined: list[Callable[[], Coroutine[object, object, None]]] = []
+
+    @property
+    def words_heard(self) -> "Counter[type[Message]]":
+        """Words that were taken, by kind."""
+        return self._ears.heard
+
+    @property
+    def unread(self) -> int:
+        """Words that wait to be read."""
+        return self._ears.unread
+
+    @property
+    def open_talks(self) -> int:
+        """Talks that have not ended."""
+        return len(self._ears.talks)
 
     # ---------------------------------------------------------------- listening
 
@@ -181,6 +201,7 @@ class Bus:
     def _wrap(
         self, message: Message, talk: str | None, ttl_s: float | None, trace: str | None = None
     ) -> tuple[str, bytes]:
+        self.words_said[type(message)] += 1
         at = instant(self.clock.now())
         id = self._ids()
         until = at + _duration(patience(self.clock, message.ttl_s if ttl_s is None else ttl_s))
@@ -192,8 +213,20 @@ class Bus:
         head = self._heads.get((kind, home))
         if head is None:
             head = self._heads[kind, home] = f"PUB {say(self.address, kind, home=home)} ".encode()
+        if tracing.telemetry_ratio:
+            return self._say_traced(head, message, home, ttl_s)
         id, payload = self._wrap(message, None, ttl_s)
         self._post(head, payload)
+        return id
+
+    def _say_traced(self, head: bytes, message: Message, home: bool, ttl_s: float | None) -> str:
+        kind = type(message)
+        attributes = tracing.sending(say(self.address, kind, home=home), None, tracing.reason_of(message))
+        name, ratio = f"say {kind.__name__}", tracing.telemetry_ratio
+        with tracing.span(name, attributes, kind="producer", ratio=ratio) as mark:
+            id, payload = self._wrap(message, None, ttl_s, tracing.current())
+            self._post(head, payload)
+            mark.set({"messaging.message.id": id})
         return id
 
     async def record(self, message: Message) -> str:
@@ -278,7 +311,7 @@ class Bus:
     async def talk(self, table: Conversation, peer: Address) -> AsyncIterator[Talk]:
         """Open a conversation with a peer: we say its opening word first."""
         talk = self._side(table, table.opener, self._ids(), peer)
-        with self._during(talk, peer, None):
+        with self._during(talk, peer, None, None):
             yield talk
 
     def _side(self, table: Conversation, side: str, id: str, peer: Address) -> Talk:
@@ -287,12 +320,15 @@ class Bus:
         return talk
 
     @contextmanager
-    def _during(self, talk: Talk, peer: Address, parent: str | None) -> Iterator[None]:
+    def _during(self, talk: Talk, peer: Address, where: Heard | None, opening: Message | None) -> Iterator[None]:
+        """The life of our side of a talk; ``where`` and ``opening`` if the peer opened it."""
+        began = perf_counter()
         if not tracing.on():
             try:
                 yield
             finally:
                 self._ears.forget(talk_key(peer, talk.id), talk)
+                metrics.talked(talk, began)
             return
         attributes: tracing.Attributes = {
             "messaging.system": "nats",
@@ -302,12 +338,16 @@ class Bus:
             "gridparley.peer": str(peer),
             "gridparley.use_cases": ",".join(talk.table.use_cases),
         }
-        with tracing.span(f"{talk.table.name} {talk.side}", attributes, parent=parent) as mark:
+        if where is not None and opening is not None:
+            attributes |= {**where.attributes, **tracing.because(tracing.reason_of(opening))}
+        name, parent = f"{talk.table.name} {talk.side}", None if where is None else where.trace
+        with tracing.span(name, attributes, parent=parent, kind="internal" if where is None else "consumer") as mark:
             try:
                 yield
             finally:
                 self._ears.forget(talk_key(peer, talk.id), talk)
-                mark.set(gridparley__state=talk.state, gridparley__transcript="; ".join(talk.transcript))
+                metrics.talked(talk, began)
+                mark.set({"gridparley.state": talk.state, "gridparley.transcript": "; ".join(talk.transcript)})
 
     # ---------------------------------------------------------------- what the ears answer with
 
@@ -321,17 +361,20 @@ class Bus:
 
     async def answer_in(self, talk: Talk, answerer: Answerer, where: Heard) -> None:
         """Run the answerer of a talk whose opening has been delivered."""
-        with self._during(talk, where.sender, where.trace):
-            await answerer(talk, talk.hear_opening())
+        opening = talk.hear_opening()
+        with self._during(talk, where.sender, where, opening):
+            await answerer(talk, opening)
 
     def refuse(self, sender: Address, of: str, subject: str, code: str, text: str) -> None:
         """Tell a sender that its word changed nothing."""
         self.counts["refused"] += 1
+        self.refused[metrics.topic_of(subject), code] += 1
         self.tell(sender, Refusal(of=of, subject=subject[:256], reason=Reason(code=code, text=text[:512])))
 
     def bury(self, code: str, error: str, subject: str, payload: bytes) -> None:
         """Keep a word that changed nothing among the dead letters."""
         self.counts["dead_letters"] += 1
+        self.buried[metrics.topic_of(subject), code] += 1
         store.dead_letter(self.connection, self.address, self.clock.now(), subject, code, error, payload)
 
     def acknowledge(self, token: str) -> None:
@@ -350,18 +393,29 @@ class _ToPeer:
         self._bus, self._peer, self._talk = bus, peer, talk
 
     async def send(self, message: Message, last: bool) -> None:
+        kind = type(message)
+        if not tracing.recording():
+            await self._carry(message)
+            return
+        subject = to(self._peer, self._bus.address, kind)
+        attributes = tracing.sending(subject, self._talk, tracing.reason_of(message))
+        with tracing.span(f"say {kind.__name__}", attributes, kind="producer") as mark:
+            mark.set({"messaging.message.id": await self._carry(message), "gridparley.last": last})
+
+    async def _carry(self, message: Message) -> str:
         trace = tracing.current()
         if type(message).durable:
-            await self._bus.tell_durably(self._peer, message, talk=self._talk, trace=trace)
-        else:
-            self._bus.tell(self._peer, message, talk=self._talk, trace=trace)
-        if trace is not None:
-            tracing.note(f"said {type(message).__name__}", last=last)
+            return await self._bus.tell_durably(self._peer, message, talk=self._talk, trace=trace)
+        return self._bus.tell(self._peer, message, talk=self._talk, trace=trace)
 
     def seal(self, message: Message) -> Sealed:
         return self._bus.seal(self._peer, message, talk=self._talk, trace=tracing.current())
 
     async def post(self, sealed: Sealed) -> None:
-        await self._bus.post(sealed)
-        if tracing.current() is not None:
-            tracing.note(f"said {sealed.subject.rpartition('.')[2]}", last=True)
+        if not tracing.recording():
+            await self._bus.post(sealed)
+            return
+        word = "".join(part.title() for part in sealed.subject.rpartition(".")[2].split("_"))
+        attributes = tracing.sending(sealed.subject, self._talk, None) | {"messaging.message.id": sealed.id}
+        with tracing.span(f"say {word}", attributes, kind="producer"):
+            await self._bus.post(sealed)

@@ -10,7 +10,7 @@ A word that makes a deal counts once its stream has it: what is heard of it befo
 import asyncio
 import logging
 from collections import Counter, deque
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -61,6 +61,8 @@ class Ears:
 
     def __init__(self, address: Address, clock: Clock, mouth: Mouth, handled: Handled, counts: "Counter[str]") -> None:
         self.address = address
+        self.heard: Counter[type[Message]] = Counter()
+        """Words that were taken, by kind."""
         self.talks: dict[str, Talk] = {}
         """By ``talk_key``: one agent's talks are not another's."""
         self.listeners = Listeners(address)
@@ -91,6 +93,11 @@ class Ears:
                 self._unheard_before, self._unheard = self._unheard, {}
 
     # ---------------------------------------------------------------- the mailbox
+
+    @property
+    def unread(self) -> int:
+        """Words that wait."""
+        return len(self._mailbox)
 
     def receive(self, subject: str, payload: bytes) -> None:
         """Put away, nothing else."""
@@ -185,6 +192,7 @@ class Ears:
         if len(self._seen) >= SEEN:
             self._seen_before, self._seen = self._seen, set()
         self._counts["received"] += 1
+        self.heard[kind] += 1
         if parsed.receiver is None and listeners and not kind.durable:  # telemetry: the short way
             self._give(word, envelope, key, subject, payload)
             return
@@ -268,7 +276,7 @@ class Ears:
             if where.trace is None:
                 await ear.give(envelope.body, where)
             else:
-                with tracing.span(f"settle {word.kind.__name__}", parent=where.trace):
+                with _hearing("settle", envelope.body, where):
                     await ear.give(envelope.body, where)
             await self._handled.add(key)
         except NotStored as problem:  # nobody may learn of a deal that we could forget: the stream brings it again
@@ -306,7 +314,11 @@ class Ears:
                 self._counts["answered_before"] += 1  # in a former life, as our book says: it is not begun again
             elif not ear.waits:
                 try:
-                    ear.give(body, where)
+                    if where.trace is None:
+                        ear.give(body, where)
+                    else:
+                        with _hearing("hear", body, where):
+                            ear.give(body, where)
                 except Exception as problem:  # one listener's fault must not keep the word from the others
                     self._failed(problem, subject, payload)
             elif self.hands.running >= MAILBOX:
@@ -332,7 +344,7 @@ class Ears:
             elif where.trace is None:
                 await ear.give(body, where)
             else:
-                with tracing.span(f"hear {type(body).__name__}", parent=where.trace):
+                with _hearing("hear", body, where):
                     await ear.give(body, where)
             if type(body).durable:
                 await self._handled.add(key)
@@ -357,6 +369,14 @@ class Ears:
         parsed = parse(subject)
         if parsed is not None and parsed.receiver == self.address and parsed.word != "refusal":
             self._mouth.refuse(parsed.sender, id, subject, code, text)
+
+
+def _hearing(how: str, body: Message, where: Heard) -> AbstractContextManager[tracing.Mark]:
+    """The span in which a word of a trace is dealt with."""
+    attributes: tracing.Attributes = {}
+    if tracing.on():
+        attributes = {**where.attributes, **tracing.because(tracing.reason_of(body))}
+    return tracing.span(f"{how} {type(body).__name__}", attributes, parent=where.trace, kind="consumer")
 
 
 def talk_key(peer: Address, id: str) -> str:

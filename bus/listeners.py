@@ -28,6 +28,20 @@ class Heard(msgspec.Struct, frozen=True):
     home: bool
     group: str | None = None
 
+    @property
+    def attributes(self) -> dict[str, str | int | float | bool]:
+        """What a span says about a word that has come."""
+        found: dict[str, str | int | float | bool] = {
+            "messaging.system": "nats",
+            "messaging.operation.type": "process",
+            "messaging.operation.name": "hear",
+            "messaging.message.id": self.id,
+            "gridparley.peer": str(self.sender),
+        }
+        if self.talk is not None:
+            found["messaging.message.conversation_id"] = self.talk
+        return found
+
 
 class Ear(NamedTuple):
     """Who is given a word, and the roles it is taken from; none means any. With a table, the word opens a talk."""

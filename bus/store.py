@@ -63,6 +63,8 @@ class State:
 
     def __init__(self, connection: Connection, address: Address) -> None:
         self._connection, self._prefix = connection, f"$KV.STATE.{address}"
+        self.failures = 0
+        """Writes that the server did not take."""
 
     async def put(self, key: str, value: object) -> None:
         """Raises NotStored when the site's server did not take it."""
@@ -93,8 +95,10 @@ class State:
             answer = await self._connection.request(subject, payload)
             ack = msgspec.json.decode(answer, type=_Ack)
         except (TimeoutError, nats_errors.Error, msgspec.MsgspecError, OSError) as problem:
+            self.failures += 1
             raise NotStored(subject, type(problem).__name__) from problem
         if ack.error is not None:
+            self.failures += 1
             raise NotStored(subject, str(ack.error))
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
+from bus import tracing
 from bus.address import Address
 from bus.clock import Clock, patience
 from bus.store import Sealed
@@ -71,7 +72,8 @@ class Talk:
     """One side of a conversation. ``say`` and ``hear`` move it along the table or raise.
 
     ``id`` is the same on both sides and names the trace; ``transcript`` is what was said so far; ``peer`` is whom the
-    servers vouch for, None only where no bus carries the talk; ``lapsed`` once silence has moved it on.
+    servers vouch for, None only where no bus carries the talk; ``lapsed`` once silence has moved it on; ``last`` is the
+    kind of the last word.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Talk:
         self._states = _states_of(table)
         self.transcript: list[str] = []
         self.lapsed = False
+        self.last: type[Message] | None = None
         self._carrier, self._clock = carrier, clock
         self._heard: deque[Message] = deque()
         self._news: asyncio.Future[None] | None = None
@@ -90,7 +93,8 @@ class Talk:
 
     def _step(self, side: str, message: Message) -> None:
         self.state = self._after(self.state, side, message)
-        self.transcript.append(f"{side}: {type(message).__name__}")
+        self.last = type(message)
+        self.transcript.append(f"{side}: {self.last.__name__}")
 
     def _after(self, state: str, side: str, message: Message) -> str:
         then = self._states.get(state, _NOWHERE).then
@@ -164,9 +168,11 @@ class Talk:
         if not self._heard:
             state, self.state, self.lapsed = self.state, lapse.then, True
             self.transcript.append(f"silence for {lapse.after:g} s")
+            tracing.note("silence", {"gridparley.state": state})
             return Lapsed(state)
         message = self._heard.popleft()
         self._step(self.peer_side, message)
+        tracing.heard(message, self.state)
         return message
 
     async def _wait(self, seconds: float) -> None:

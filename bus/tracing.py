@@ -7,75 +7,91 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-EXPORT_WALL_S = 2.0
-"""So long a collector that is away is waited for; an agent that is told to stop has 5 s in all."""
+from bus.exporters import BadSetting, PatientSpans, bounded, span_exporter
+from contracts.kit import Message
+from contracts.reasons import Reason
+
+RATIO, TELEMETRY_RATIO = "GRIDPARLEY_TRACE_RATIO", "GRIDPARLEY_TRACE_TELEMETRY_RATIO"
+Attributes = dict[str, str | int | float | bool]
+Kind = Literal["internal", "producer", "consumer"]
+_KINDS: dict[Kind, SpanKind] = {
+    "internal": SpanKind.INTERNAL,
+    "producer": SpanKind.PRODUCER,
+    "consumer": SpanKind.CONSUMER,
+}
 _provider: TracerProvider | None = None
+_tracer: trace.Tracer
+_exporter: object = None
 _ratio = 1.0
 _instance = ""
-Attributes = dict[str, str | int | float | bool]
+telemetry_ratio = 0.0
+"""Of what is said to whoever listens (readings, states), this share begins a trace."""
+_unsampled: ContextVar[str | None] = ContextVar("unsampled", default=None)
+"""The traceparent of work that nobody records; it still tells others not to."""
 
 
-class FileExporter(SpanExporter):
-    """Spans as JSON lines, for runs without a collector."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def export(self, spans: Any) -> SpanExportResult:
-        lines = "".join(span.to_json(indent=None) + "\n" for span in spans if isinstance(span, ReadableSpan))
-        with self._path.open("a") as file:
-            file.write(lines)
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Every export is complete by itself."""
-
-
-def start(role: str, instance: str, *, folder: Path | None = None, ratio: float = 1.0) -> None:
-    """Begin to trace in this process; call after the fork, the exporter has a thread.
+def start(role: str, instance: str, *, folder: Path | None = None, ratio: float | None = None) -> None:
+    """Begin to trace in this process; call after the fork, the exporter has a thread. Raises BadSetting.
 
     Spans go to OTLP where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set, else to ``folder`` as JSON lines, else nowhere.
-    """
-    global _provider, _ratio, _instance
-    _ratio, _instance = ratio, instance
-    exporter: SpanExporter
-    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        exporter = OTLPSpanExporter(timeout=EXPORT_WALL_S)
-    elif folder is not None:
-        exporter = FileExporter(folder / f"{instance}.jsonl")
-    else:
+    ratio   share of the traces that begin here which are recorded; None: as ``GRIDPARLEY_TRACE_RATIO`` says, else all
+    """
+    global _provider, _tracer, _exporter, _ratio, _instance, telemetry_ratio
+    _ratio, _instance = _share(RATIO, 1.0) if ratio is None else ratio, instance
+    telemetry = _share(TELEMETRY_RATIO, 0.0)
+    exporter = span_exporter(instance, folder)
+    if exporter is None:
         return
-    resource = Resource.create(
-        {"service.name": role, "service.instance.id": instance, "service.namespace": "gridparley"}
-    )
-    _provider = TracerProvider(resource=resource)
+    _provider = TracerProvider(
+        resource=resource(role, instance), sampler=sampling.ALWAYS_ON, shutdown_on_exit=False
+    )  # whether to record was decided before it is asked
     _provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
+    _tracer, _exporter, telemetry_ratio = _provider.get_tracer("gridparley"), exporter, telemetry
+
+
+def resource(role: str, instance: str) -> Resource:
+    """What spans and figures of this process have in common."""
+    return Resource.create({"service.name": role, "service.instance.id": instance, "service.namespace": "gridparley"})
+
+
+def _share(name: str, default: float) -> float:
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise BadSetting(name, text, "a number from 0 to 1")
+    return share
 
 
 def stop() -> None:
-    """Send what is left."""
-    global _provider
+    """Send what is left, if somebody takes it."""
+    global _provider, _exporter, telemetry_ratio
     if _provider is not None:
-        _provider.shutdown()
-        _provider = None
+        if isinstance(_exporter, PatientSpans):
+            _exporter.outages.closing = True
+        bounded(_provider.shutdown)
+        _provider, _exporter, telemetry_ratio = None, None, 0.0
 
 
-def _sampled(parent: str | None) -> bool:
+def _sampled(parent: str | None, ratio: float) -> bool:
     if parent is not None:
         return bool(int(parent[-2:], 16) & 1)
-    return random.random() < _ratio
+    return random.random() < ratio
 
 
 def instance() -> str:
@@ -88,16 +104,20 @@ def on() -> bool:
     return _provider is not None
 
 
+def recording() -> bool:
+    """Whether there is a present span that is recorded."""
+    return _provider is not None and _unsampled.get() is None and trace.get_current_span().is_recording()
+
+
 def current() -> str | None:
     """The present span as a W3C traceparent; None outside of any."""
     if _provider is None:
         return None
+    unsampled = _unsampled.get()
+    if unsampled is not None:
+        return unsampled
     here = trace.get_current_span().get_span_context()
-    return _format(here) if here.is_valid else None
-
-
-def _format(here: SpanContext) -> str:
-    return f"00-{here.trace_id:032x}-{here.span_id:016x}-{int(here.trace_flags):02x}"
+    return f"00-{here.trace_id:032x}-{here.span_id:016x}-{int(here.trace_flags):02x}" if here.is_valid else None
 
 
 def _parse(parent: str) -> SpanContext:
@@ -105,34 +125,82 @@ def _parse(parent: str) -> SpanContext:
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
 
 
-def note(name: str, **attributes: str | int | float | bool) -> None:
+def because(reason: Reason | None) -> Attributes:
+    """A reason as attributes of a span or an event."""
+    if reason is None:
+        return {}
+    found: Attributes = {"gridparley.reason.code": reason.code, "gridparley.reason.text": reason.text}
+    if reason.binding is not None:
+        found["gridparley.reason.binding"] = reason.binding
+    return found
+
+
+def reason_of(message: Message) -> Reason | None:
+    """The reason that a word gives, if it gives one."""
+    reason = getattr(message, "reason", None)
+    return reason if isinstance(reason, Reason) else None
+
+
+def sending(subject: str, talk: str | None, reason: Reason | None) -> Attributes:
+    """What a span says about a word that leaves."""
+    found: Attributes = {
+        "messaging.system": "nats",
+        "messaging.operation.type": "send",
+        "messaging.operation.name": "say",
+        "messaging.destination.name": subject,
+        **because(reason),
+    }
+    if talk is not None:
+        found["messaging.message.conversation_id"] = talk
+    return found
+
+
+def heard(message: Message, state: str) -> None:
+    """A word of the peer, as an event in the present span; ``state`` is where it leads."""
+    if recording():
+        attributes = {"gridparley.state": state, **because(reason_of(message))}
+        trace.get_current_span().add_event(f"heard {type(message).__name__}", attributes)
+
+
+def note(name: str, attributes: Attributes | None = None) -> None:
     """An event in the present span, if that is recorded."""
-    if _provider is not None:
+    if recording():
         trace.get_current_span().add_event(name, attributes)
 
 
 @contextmanager
-def span(name: str, attributes: Attributes | None = None, *, parent: str | None = None) -> Iterator["Mark"]:
-    """A span around a block: below ``parent`` if given, else below the present one, else the root of a new trace."""
-    if _provider is None:
+def span(
+    name: str,
+    attributes: Attributes | None = None,
+    *,
+    parent: str | None = None,
+    kind: Kind = "internal",
+    root: bool = True,
+    ratio: float | None = None,
+) -> Iterator["Mark"]:
+    """A span around a block: below ``parent`` if given, else below the present one, else the root of a new trace.
+
+    root    False: outside of any trace there is no span
+    ratio   share of the traces that begin here which are recorded; None: as for all
+    """
+    inside = None if _provider is None else parent or current()
+    if _provider is None or (inside is None and not root):
         yield Mark(None)
         return
-    above = trace.get_current_span().get_span_context()
-    inside = parent or (_format(above) if above.is_valid else None)
-    if not _sampled(inside):
-        unsampled = (
-            _parse(inside) if inside else SpanContext(random.getrandbits(128) | 1, random.getrandbits(64) | 1, False)
-        )
-        token = otel_context.attach(trace.set_span_in_context(NonRecordingSpan(unsampled)))
+    if not _sampled(inside, _ratio if ratio is None else ratio):
+        token = _unsampled.set(inside or f"00-{random.getrandbits(128) | 1:032x}-{random.getrandbits(64) | 1:016x}-00")
         try:
             yield Mark(None)
         finally:
-            otel_context.detach(token)
+            _unsampled.reset(token)
         return
     context = trace.set_span_in_context(NonRecordingSpan(_parse(parent))) if parent else None
-    tracer = _provider.get_tracer("gridparley")
-    with tracer.start_as_current_span(name, context=context, kind=SpanKind.INTERNAL, attributes=attributes) as made:
-        yield Mark(made)
+    token = _unsampled.set(None)
+    try:
+        with _tracer.start_as_current_span(name, context, _KINDS[kind], attributes) as made:
+            yield Mark(made)
+    finally:
+        _unsampled.reset(token)
 
 
 class Mark:
@@ -143,14 +211,17 @@ class Mark:
     def __init__(self, made: trace.Span | None) -> None:
         self._span = made
 
-    def set(self, **attributes: str | int | float | bool) -> None:
+    def set(self, attributes: Attributes) -> None:
         if self._span is not None:
-            self._span.set_attributes({key.replace("__", "."): value for key, value in attributes.items()})
+            self._span.set_attributes(attributes)
 
-    def event(self, name: str, **attributes: str | int | float | bool) -> None:
+    def event(self, name: str, attributes: Attributes | None = None) -> None:
         if self._span is not None:
             self._span.add_event(name, attributes)
 
-    def failed(self, why: str) -> None:
+    def failed(self, why: str | Reason) -> None:
         if self._span is not None:
+            if isinstance(why, Reason):
+                self._span.set_attributes(because(why))
+                why = why.text
             self._span.set_status(Status(StatusCode.ERROR, why))

@@ -52,6 +52,8 @@ class Connection:
         self._inbox, self._keys = inbox, keys
         self._subscriptions: dict[str, Receive] = {}
         self._client: HardClient | None = None
+        self.reconnects = 0
+        """How often the connection came back."""
         self._trouble = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._cause = ""
@@ -138,6 +140,7 @@ class Connection:
             log.info("%s: %s", self.name, text)
 
     async def _on_reconnected(self) -> None:
+        self.reconnects += 1
         self.on_reconnect()
 
     async def _on_closed(self) -> None:
@@ -160,6 +163,7 @@ class Connection:
                 except BusUnavailable as problem:
                     log.warning("%s: %s", self.name, problem)
                     await asyncio.sleep(random.uniform(0.5, 2.0))
+            self.reconnects += 1
             self.on_reconnect()
 
     async def subscribe(self, subject: str, receive: Receive) -> None:

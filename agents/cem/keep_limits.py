@@ -13,11 +13,12 @@ from agents.cem.fit_wish import fit_unit, with_wish
 from agents.cem.premises import Claim, Device, Premises
 from agents.cem.protect_fuse import ProtectFuse
 from agents.cem.settings import CemSettings
-from agents.cem.shape import next_order
+from agents.cem.shape import Order, next_order
 from agents.cem.steer_devices import SteerDevices
 from agents.cem.use_surplus import UseSurplus
 from agents.cem.wishes import Wish, Wishes
 from agents.kit.skill import every, skill
+from bus import tracing
 from bus.clock import Clock
 
 
@@ -87,28 +88,42 @@ class KeepLimits:
             units = [replace(u, wants_w=u.upper_w) if u.kind == "battery" else u for u in units]
         envelopes = allocate(bounds, base, units)
         trace = next((c.trace for c in premises.claims.values() if c.trace is not None), None)
+        orders: dict[str | None, list[tuple[Device, Order]]] = {}
         for device in steered:
             wish, envelope = led.get(device.name), envelopes.get(device.name)
             if wish is not None and envelope is not None:
                 envelope = with_wish(envelope, wish, device.announce)
-            self._tell(device, envelope, bounds, now, trace or (wish.trace if wish is not None else None))
+            order = self._order(device, envelope, bounds, now)
+            if order is not None:
+                cause = trace or (wish.trace if wish is not None else None)
+                orders.setdefault(cause, []).append((device, order))
+        for cause, some in orders.items():
+            self._tell(some, bounds, cause)
+
+    def _tell(self, orders: list[tuple[Device, Order]], bounds: Bounds, cause: str | None) -> None:
+        """What was allocated to whom, in the trace of what made it necessary."""
+        attributes: tracing.Attributes = {"gridparley.devices": ", ".join(device.name for device, _ in orders)}
+        for name, bound_w in (("upper_w", bounds.upper_w), ("lower_w", bounds.lower_w)):
+            if abs(bound_w) < inf:
+                attributes[f"gridparley.bound.{name}"] = bound_w
+        gcp = self.premises.gcp
+        if gcp is not None:
+            attributes["gridparley.gcp_power_w"] = gcp.power_w
+        with tracing.span("allocate power", attributes | tracing.because(orders[0][1].reason), parent=cause):
+            here = tracing.current()
+            for device, order in orders:
+                self.steer.tell(device, order, here)
 
     def _unit(self, device: Device, surplus_w: float, led: dict[str, Wish], now: float) -> Unit:
         unit = device.unit(now, self.settings, surplus_w)
         wish = led.get(device.name)
         return unit if wish is None else fit_unit(unit, wish)
 
-    def _tell(
-        self,
-        device: Device,
-        envelope: Envelope | None,
-        bounds: Bounds,
-        now: float,
-        trace: str | None,
-    ) -> None:
+    def _order(self, device: Device, envelope: Envelope | None, bounds: Bounds, now: float) -> Order | None:
+        """What it has to be told, None if nothing."""
         off = self.premises.standby.get(device.name)
         if now < device.stubborn_until or (envelope is None and off is None):
-            return
+            return None
         if envelope is None:
             assert off is not None
             envelope = Envelope(None, None, None, off)
@@ -119,7 +134,7 @@ class KeepLimits:
         standby = off is not None and "standby" in device.announce.functions
         if off is not None and not standby:
             envelope = Envelope(None, max(0.0, device.announce.nominal_lower_w), None, off)
-        order = next_order(
+        return next_order(
             device.told,
             envelope,
             now,
@@ -129,8 +144,6 @@ class KeepLimits:
             load=device.announce.device_class not in ("pv", "battery", "fuelcell"),
             least_w=device.announce.minimum_run_w,
         )
-        if order is not None:
-            self.steer.tell(device, order, trace)
 
     def _within_functions(self, device: Device, envelope: Envelope, bounds: Bounds) -> Envelope:
         """A battery is always told what to do: bounds alone would leave it as it is. Others only when wished."""

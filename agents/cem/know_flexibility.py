@@ -184,14 +184,14 @@ class KnowFlexibility:
             before = self.agreed.get(device)
             if before is not None and before.state not in OVER and word.replaces is None:
                 word = msgspec.structs.replace(word, replaces=before.talk)
-            attributes: tracing.Attributes = {"gridparley.device": str(device), "gridparley.reason": word.reason.code}
+            attributes: tracing.Attributes = {"gridparley.device": str(device), **tracing.because(word.reason)}
             with tracing.span("instruct device", attributes) as mark:
                 try:
                     outcome = await self._ask(device, word, judge)
                 except (NotStored, TooManyDeals) as problem:
                     outcome = Reason(code="not_stored", text=str(problem))
                 if isinstance(outcome, Reason):
-                    mark.failed(outcome.text)
+                    mark.failed(outcome)
                 return outcome
 
     async def _ask(self, device: Address, word: Instruct, judge: Judge | None) -> Agreed | Reason:

@@ -16,6 +16,7 @@ import msgspec
 from agents.cem.household_budget import THRESHOLD_W, ems_floor_w, shares
 from agents.cem.join_devices import JoinDevices
 from agents.cem.limit_deals import STANDING_S, TABLES, Terms, forget_older, forget_replaced, newest
+from agents.cem.limit_figures import watch_limits
 from agents.cem.limit_rules import check_failsafe, read_limit
 from agents.cem.limit_state import (
     Control,
@@ -103,6 +104,7 @@ class ObeyLimit:
     def __post_init__(self) -> None:
         named = self.settings.guard
         self.guard = Address.parse(named) if named is not None else self.peers.one(DSO)
+        watch_limits(self.controls, self.clock)
         self.premises.on_fleet.append(self._fleet_changed)
         self.premises.on_meter.append(self._watch_voltage)
         for table in TABLES:

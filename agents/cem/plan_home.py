@@ -210,17 +210,19 @@ class PlanHome:
                 plan = await to_thread.run_sync(solve_apart, problem, abandon_on_cancel=True)
             except BadProblem as bad:
                 self.failed = Reason(code="cannot_plan", text=f"There is no new plan: {bad}", binding=bad.where)
-                mark.failed(str(bad))
+                mark.failed(self.failed)
                 log.warning("%s: %s", self.address, self.failed.text)
                 return
             self.failed = None
             self.made += 1
             mark.set(
-                gridparley__found_by=plan.found_by,
-                gridparley__gap_share=plan.gap,
-                gridparley__solved_in_s=perf_counter() - began,
-                gridparley__cost_eur=plan.costs.money,
-                gridparley__unplanned_cost_eur=plan.baseline.money,
+                {
+                    "gridparley.found_by": plan.found_by,
+                    "gridparley.gap_share": plan.gap,
+                    "gridparley.solved_in_s": perf_counter() - began,
+                    "gridparley.cost_eur": plan.costs.money,
+                    "gridparley.unplanned_cost_eur": plan.baseline.money,
+                }
             )
             self._take(plan, f"{self.address.site}-{problem.horizon.start_s:.0f}")
 

@@ -80,7 +80,7 @@ class SteerDevices:
             urgent=order.urgent,
             reason=order.reason,
         )
-        attributes: tracing.Attributes = {"gridparley.device": str(address), "gridparley.reason": order.reason.code}
+        attributes: tracing.Attributes = {"gridparley.device": str(address), **tracing.because(order.reason)}
         self.asked += 1
         with tracing.span("steer device", attributes, parent=trace) as mark:
             async with self.bus.talk(power_control, address) as talk:
@@ -92,7 +92,7 @@ class SteerDevices:
                         self.refusals.pop(f"{address.role}.{address.name}", None)
                     case PowerRefused(reason=reason):
                         wait_s = min(reason.inputs.get("remaining_s", self.settings.retry_s), 600.0)
-                        mark.failed(reason.text)
+                        mark.failed(reason)
                         self.refusals[f"{address.role}.{address.name}"] = reason
                         self._not_taken(address, order, wait_s, f"{reason.code}: {reason.text}")
                     case Lapsed():

@@ -16,6 +16,7 @@ from agents.drivers.errors import (
 )
 from agents.drivers.line import Clock, Line
 from agents.drivers.plan import Plan
+from bus import metrics, tracing
 from contracts import device_file
 from contracts.device_form import DeviceFile, Point, Range, Value
 from contracts.registers import Codec, as_written, write_target
@@ -74,6 +75,7 @@ class Device:
         self._last: dict[str, tuple[Value | None, float]] = {}
         self._scanned = file.sunspec is None
         self._health = Health()
+        metrics.observe(metrics.AGE, self._age)
 
     @classmethod
     async def open(
@@ -159,19 +161,32 @@ class Device:
             )
         except DriverError as error:
             self._failed(error)
+            metrics.count(metrics.MODBUS_WRITES, device=self.where, outcome="failed")
             raise
-        if point.echo:
-            await self._confirm(name, value, point, exponent)
+        if not point.echo:
+            metrics.count(metrics.MODBUS_WRITES, device=self.where, outcome="taken")
+            return
+        with tracing.span(f"read back {name}", {"gridparley.where": self.where}, root=False) as mark:
+            try:
+                mark.set({"gridparley.value": await self._confirm(name, value, point, exponent)})
+            except DriverError as error:
+                metrics.count(metrics.MODBUS_WRITES, device=self.where, outcome="failed")
+                if isinstance(error, WriteNotConfirmedError):
+                    self._count(error)
+                mark.failed(str(error))
+                raise
+        metrics.count(metrics.MODBUS_WRITES, device=self.where, outcome="read_back")
 
-    async def _confirm(self, name: str, value: Value, point: Point, exponent: int) -> None:
+    async def _confirm(self, name: str, value: Value, point: Point, exponent: int) -> Value:
+        """What the device shows, once that is the value. Raises DriverError."""
         line = self.file.line
         step = max(Codec(point, line).step(exponent), Codec(as_written(point), line).step(exponent))
         loop = asyncio.get_running_loop()
         until = loop.time() + point.settle_ms / 1000
         while True:
             shown = (await self._values((name,), True))[0][name]
-            if _shows(shown, value, step):
-                return
+            if shown is not None and _shows(shown, value, step):
+                return shown
             if loop.time() >= until:
                 raise WriteNotConfirmedError(self.where, name, value, shown)
             await asyncio.sleep(_RECHECK_S)
@@ -233,7 +248,15 @@ class Device:
             plan = self._plans[names] = Plan(self.unit, points, self.file.line, self._spans, self.chain)
         return plan
 
+    def _age(self) -> list[tuple[float, dict[str, str]]]:
+        at = self._health.ok_at
+        return [] if at is None else [(self._clock.now() - at, {"device": self.where})]
+
+    def _count(self, error: DriverError) -> None:
+        metrics.count(metrics.MODBUS_ERRORS, device=self.where, error=type(error).__name__.removesuffix("Error"))
+
     def _failed(self, error: DriverError) -> None:
+        self._count(error)
         self._health.failures += 1
         self._health.last_error = str(error)
         if isinstance(error, MapChangedError) and self.file.sunspec is not None:

@@ -278,7 +278,8 @@ class GuardLimits:
             word = statement.word(now)
             assert word is not None
         trace = site.traces.get(direction)
-        with tracing.span("state limit", {"gridparley.site": name, "gridparley.direction": direction}, parent=trace):
+        attributes: tracing.Attributes = {"gridparley.site": name, "gridparley.direction": direction}
+        with tracing.span("state limit", attributes | tracing.because(statement.reason), parent=trace):
             async with self.bus.talk(limit_write, site.cem) as talk:
                 site.asked[direction] = Asked(talk=talk.id, statement=statement)
                 await self._keep(name, site)

@@ -165,6 +165,7 @@ class SteerLimits:
             "gridparley.loading_percent": 100 * loading,
             "gridparley.sites": len(told),
             "gridparley.use_cases": "limits.lpc",
+            **tracing.because(next(iter(told.values())).reason),
         }
         if made is not None:
             attributes |= {

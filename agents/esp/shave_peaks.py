@@ -138,7 +138,7 @@ class ShavePeaks:
             self.plan, self.planned_at = made, start
             attributes: tracing.Attributes = {
                 "gridparley.use_cases": "community.peak-shaving",
-                "gridparley.reason": why,
+                "gridparley.because": why,
                 "gridparley.peaks": len(made.peaks),
                 "gridparley.silent": ",".join(silent),
             }

@@ -256,11 +256,11 @@ class Hardware:
 
     async def _write(self, name: str, value: Value) -> None:
         attributes: tracing.Attributes = {"gridparley.value": value, "gridparley.where": self.device.where}
-        with tracing.span(f"write {name}", attributes) as mark:
+        with tracing.span(f"write {name}", attributes, root=False) as mark:
             try:
                 await self.device.write(name, value)
             except (DriverError, RangeError) as problem:
-                mark.failed(str(problem))
+                mark.failed(why(problem))
                 raise
 
 

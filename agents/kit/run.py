@@ -11,6 +11,7 @@ import anyio
 from agents.kit.agent import Agent, Peers, Settings
 from agents.kit.presence import ShowPresence
 from agents.kit.skill import REJOINED, RESTORES, STARTED, STOPPING, Every, Hears, Settles, marks_of
+from bus import metrics
 from bus.address import Address
 from bus.bus import Bus
 from bus.clock import Clock
@@ -151,7 +152,9 @@ async def _repeat(methods: list[Callable[[], Any]], period_s: float, clock: Cloc
     while True:
         due = max(due + period_s, clock.now())
         await clock.sleep_until(due)
-        clock.late(clock.now() - due)
+        late_s = clock.now() - due
+        clock.late(late_s)
+        metrics.record(metrics.LAG, late_s)
         for method in methods:
             result = method()
             if inspect.isawaitable(result):
