@@ -17,10 +17,13 @@ WIDTH = 400
 _SHOWN = {
     "gridparley.site": "",
     "gridparley.device": "",
+    "gridparley.devices": "",
     "gridparley.direction": "",
     "gridparley.where": "register ",
     "gridparley.value": "= ",
-    "gridparley.reason": "because ",
+    "gridparley.bound.lower_w": "at least W ",
+    "gridparley.bound.upper_w": "at most W ",
+    "gridparley.reason.text": "because: ",
     "gridparley.transcript": "",
 }
 """What of a span's attributes stands beside it, and after which words. The rest is in the file."""

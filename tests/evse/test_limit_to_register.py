@@ -56,15 +56,15 @@ async def test_a_grid_limit_reaches_the_register_in_one_trace(spans: Callable[[]
     ):
         words = await run.words("h07")
         await run.start("h07.cem.main", {"contract_consumption_w": 14_500.0, "fuse_a": 63.0})
-        await run.start("h07.meter.main", hardware.line("meter"))
-        await run.start("h07.evse.1", {**hardware.line("car"), "rating_w": 11_000.0})
-        await words.until(lambda w: w.of("welcome") and w.of("gcp_reading") and w.of("device_reading"))
         dso = await run.bus("grid.dso.north")
         cem = Address.parse("h07.cem.main")
         dso.tell(cem, Heartbeat(every_s=60.0))
         async with dso.talk(limit_write, cem) as talk:
             await talk.say(SetLimit(direction="consumption", active=True, limit_w=5_000.0, reason=BECAUSE))
             assert isinstance(await talk.hear(LimitAccepted, LimitRefused, Lapsed), LimitAccepted)
+        # Only now is there anything to steer: whatever is written from here on, the limit is why.
+        await run.start("h07.meter.main", hardware.line("meter"))
+        await run.start("h07.evse.1", {**hardware.line("car"), "rating_w": 11_000.0})
         await eventually(lambda: float(str(hardware["car"].get("current_limit_a"))) < 15.9)
         await words.until(lambda w: w.of("power_applied"))
     made = spans()
