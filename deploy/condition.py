@@ -22,21 +22,28 @@ class CannotRun(Exception):
     """A process cannot run as configured, and ends with code 2. The sentence names cause and remedy."""
 
 
+class GivenUp(Exception):
+    """A process ends with code 1, as what it needs did not come. The sentence names cause and remedy."""
+
+
 class Condition:
     """``look`` says what ails a process that is ready; None for nothing."""
 
     def __init__(self) -> None:
-        self.stop = anyio.Event()
+        self.stop, self.became_ready = anyio.Event(), anyio.Event()
         self.look: Callable[[], str | None] = lambda: None
+        self.scraped = False
+        """There is a port where somebody may ask for figures."""
         self._waits_for = "not ready: it does not hear everything yet"
         self._told = -TELL_WALL_S
 
     @property
     def is_ready(self) -> bool:
-        return not self._waits_for
+        return self.became_ready.is_set()
 
     def ready(self) -> None:
         self._waits_for = ""
+        self.became_ready.set()
 
     def tell(self, what: str) -> None:
         """Why it is not ready yet; in the log once in ten seconds."""
@@ -57,6 +64,7 @@ async def attended(main: Callable[[Condition], Awaitable[None]], health: tuple[s
     health   host and port where the process tells whether it is well
     """
     condition = Condition()
+    condition.scraped = health is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:  # Ctrl-C is for a launcher that ignores it for its children
             asyncio.get_running_loop().add_signal_handler(number, condition.stop.set)
@@ -92,13 +100,18 @@ async def patiently(condition: Condition, life: Callable[[], Awaitable[None]]) -
     loop = asyncio.get_running_loop()
 
     async def tell() -> None:
-        while not condition.is_ready:
-            await anyio.sleep(TELL_WALL_S)
-            if cause := condition.look():
-                condition.tell(cause)
+        tries = logging.getLogger("gridparley.bus")
+        tries.setLevel(logging.WARNING)  # several a second, of each process, and all say the same
+        try:
+            while not condition.is_ready:
+                with anyio.move_on_after(TELL_WALL_S):
+                    await condition.became_ready.wait()
+                if not condition.is_ready and (cause := condition.look()):
+                    condition.tell(cause)
+        finally:
+            tries.setLevel(logging.NOTSET)
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(tell)
+    async def begin() -> None:
         while True:
             began = loop.time()
             try:
@@ -110,9 +123,18 @@ async def patiently(condition: Condition, life: Callable[[], Awaitable[None]]) -
                 refused = isinstance(cause, BusUnavailable) and loop.time() - began < FIRST_CONNECT_S
                 if condition.is_ready or refused or not isinstance(cause, (BusUnavailable, NotStored)):
                     raise cause from None
-                condition.tell(str(cause))
+                condition.look = lambda: None  # the next life says what it is
+                provided = isinstance(cause, BusUnavailable)
+                condition.tell(f"{cause}" if provided else f"{cause} Has `gridparley provision` made its streams?")
             await anyio.sleep(AGAIN_WALL_S)
-        group.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(tell)
+            await begin()
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as several:
+        raise only(several) from None
 
 
 def live(name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> int:
@@ -122,7 +144,7 @@ def live(name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> int:
         return 0
     except Exception as problem:
         match only(problem):
-            case BusUnavailable() | NotStored() as cause:
+            case BusUnavailable() | NotStored() | GivenUp() as cause:
                 log.error("%s: %s", name, cause)
                 return 1
             case CannotRun() as cause:

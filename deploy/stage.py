@@ -8,7 +8,7 @@ import anyio
 
 from bus.clock import NoClock, SharedClock, WallClock
 from contracts.roles import OPS
-from deploy.condition import CannotRun, Condition
+from deploy.condition import CannotRun, Condition, GivenUp
 from deploy.topology import Topology
 from deploy.world_spec import WORLD, has_world
 
@@ -16,7 +16,7 @@ CLOCK_WALL_S = 60.0
 LOOK_WALL_S = 0.2
 
 
-class ClockMissing(Exception):
+class ClockMissing(GivenUp):
     """Nobody has made the clock of the run in time."""
 
     def __init__(self, path: Path) -> None:

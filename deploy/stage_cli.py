@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy import options
-from deploy.condition import CannotRun, Condition
+from deploy.condition import CannotRun, Condition, GivenUp
 from deploy.options import ClockPath, Data, Health, HealthHost, KeysFolder, Nats, Start, TopologyFile, Until
 
 log = logging.getLogger("gridparley.stage")
@@ -184,7 +184,7 @@ def provision(
         gridparley provision h07 --nats tls://nats-h07:4222 --keys /run/gridparley
     """
     from deploy.doors import Doors
-    from deploy.provision import provision_when_up
+    from deploy.provision import NotProvisioned, provision_when_up
     from deploy.stage import must_hold
 
     made = options.checked(options.loaded(topology))
@@ -196,7 +196,11 @@ def provision(
         must_hold(keys, user, nats)
         doors = Doors(made, keys, url=nats)
         ring, ca = doors.key_ring(user), doors.ca_of(server)
-        await provision_when_up(doors.permissions, server, nats, ring, ca, replicas=replicas)
+        try:
+            await provision_when_up(doors.permissions, server, nats, ring, ca, replicas=replicas)
+        except NotProvisioned as problem:
+            remedy = "is JetStream on there, and are there as many servers as --replicas?"
+            raise GivenUp(f"{problem}: {remedy}") from None
         log.info("%s has its streams and consumers", server)
 
     raise options.lived(f"provisioning {server}", life, options.LOOPBACK, 0)
