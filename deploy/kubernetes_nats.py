@@ -190,6 +190,7 @@ def provision(plan: Plan, server: str) -> Object:
         ["provision", server, *(["--replicas", str(members)] if members > 1 else [])],
         Memory(96, 256),
         clock=False,
+        health=False,
         environment=signed_in(plan, server),
         mounts=[KEYS],
     )

@@ -13,7 +13,7 @@ from deploy.world_spec import modbus_port
 Peers = list[Object] | None
 """None: anybody."""
 _SIGNED_IN = ("agent", "provision", "record")
-_MEASURED = ("agent", "line", "world", "clock", "record")
+_MEASURED = ("agent", "world", "clock", "record")
 _NAMING = ("agent", "line", "nats", "provision", "record")
 """Who looks up names: the world and the clock call nobody."""
 

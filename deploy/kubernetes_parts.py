@@ -231,21 +231,27 @@ def container(name: str, image: str, args: list[str], memory: Memory, **more: An
     }
 
 
-def ours(plan: Plan, image: str, args: list[str], memory: Memory, *, clock: bool, **more: Any) -> Object:
-    """A container of our image: it knows the topology, tells whether it is well, and lives in the run's time."""
+def ours(plan: Plan, image: str, args: list[str], memory: Memory, *, clock: bool, health: bool, **more: Any) -> Object:
+    """A container of our image, that knows the topology.
+
+    clock    it lives in the run's time
+    health   it tells how it is, at ``HEALTH``
+    """
     environment = {"GRIDPARLEY_TOPOLOGY": TOPOLOGY, **more.pop("environment", {})}
     mounts = [mounted("topology", TOPOLOGY_AT, read_only=True), mounted("tmp", "/tmp")]  # noqa: S108  the container's
     if clock and plan.deployment.simulated:
         environment["GRIDPARLEY_CLOCK"] = f"{CLOCK_AT}/clock"
         mounts.append(mounted("clock", CLOCK_AT))
+    ports = [*more.pop("ports", []), *([{"name": "health", "containerPort": HEALTH}] if health else [])]
     return container(
         "gridparley",
         image,
         args,
         memory,
         env=[{"name": name, "value": value} for name, value in environment.items()],
-        ports=[{"name": "health", "containerPort": HEALTH}, *more.pop("ports", [])],
+        ports=ports,
         volumeMounts=[*mounts, *more.pop("mounts", [])],
+        **(_probes() if health else {}),
         **more,
     )
 
@@ -277,7 +283,7 @@ def mounted(volume: str, at: str, *, read_only: bool = False) -> Object:
 KEYS = mounted("secret", KEYS_AT, read_only=True)
 
 
-def probes() -> Object:
+def _probes() -> Object:
     """Alive is who answers at all: to wait for a server is no reason to be killed. Ready is who is well."""
     alive = {"httpGet": {"path": "/livez", "port": "health"}, "timeoutSeconds": 5}
     return {
@@ -320,10 +326,12 @@ def on_the_clocks_node(plan: Plan) -> Object:
     return {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": wanted}}}
 
 
-def watched(plan: Plan) -> dict[str, str]:
-    """Annotations: a new topology makes new pods, and Prometheus finds them."""
-    return {
-        f"{LABEL}topology": plan.checksum(),
+def noted(plan: Plan, one: Object) -> dict[str, str]:
+    """Annotations: a new topology makes new pods, and Prometheus finds those that tell how they are."""
+    topology = {f"{LABEL}topology": plan.checksum()}
+    if all(port["name"] != "health" for port in one["ports"]):
+        return topology
+    return topology | {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(HEALTH),
         "prometheus.io/path": "/metrics",

@@ -18,14 +18,13 @@ from deploy.kubernetes_parts import (
     labels,
     mounted,
     named,
+    noted,
     on_the_clocks_node,
     our_volumes,
     ours,
     pod,
-    probes,
     service,
     signed_in,
-    watched,
 )
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
@@ -75,9 +74,9 @@ def _agent(plan: Plan, address: Address) -> list[Object]:
         ["agent", str(address)],
         _OF_ROLE.get(address.role, _AGENT),
         clock=True,
+        health=True,
         environment=environment,
         mounts=mounts,
-        **probes(),
     )
     return [*found, _one_pod(plan, name, labelled, one, volumes, clock=True)]
 
@@ -104,7 +103,7 @@ def _one_pod(
 ) -> Object:
     """A Deployment of one of our containers. ``clock``: it lives in the run's time."""
     node = on_the_clocks_node(plan) if clock else {}
-    template = pod(labelled, one, [*our_volumes(plan, clock=clock), *volumes], annotations=watched(plan), **node)
+    template = pod(labelled, one, [*our_volumes(plan, clock=clock), *volumes], annotations=noted(plan, one), **node)
     return deployment(name, labelled, template)
 
 
@@ -128,6 +127,7 @@ def _hardware(plan: Plan, place: str) -> list[Object]:
         ["line", "--site", place, "--topology", TOPOLOGY, "--upstream", upstream, "--listen", f"0.0.0.0:{MODBUS}"],
         _LINE,
         clock=False,
+        health=False,
         ports=[{"name": "modbus", "containerPort": MODBUS}],
         readinessProbe=listens,
         livenessProbe=listens,
@@ -158,10 +158,10 @@ def laboratory(plan: Plan) -> list[Object]:
                 ["world"],
                 _WORLD,
                 clock=True,
+                health=True,
                 environment={"GRIDPARLEY_DATA": DATA_AT},
                 ports=[{"name": port, "containerPort": number} for port, number in ports.items()],
                 mounts=[mounted("data", DATA_AT)],
-                **probes(),
             ),
             [claimed("data", "world")],
             clock=True,
@@ -172,8 +172,10 @@ def laboratory(plan: Plan) -> list[Object]:
 def _clock(plan: Plan, labelled: dict[str, str]) -> Object:
     """The keeper of the clock: where it is put, all that share its clock are put too."""
     patience_s = 600 if len(plan.sites) == len(plan.deployment.topology.site) else 120  # who is left out never comes
-    one = ours(plan, plan.images.actor, ["clock", "--wait", str(patience_s)], _CLOCK, clock=True, **probes())
-    return deployment("clock", labelled, pod(labelled, one, our_volumes(plan, clock=True), annotations=watched(plan)))
+    one = ours(plan, plan.images.actor, ["clock", "--wait", str(patience_s)], _CLOCK, clock=True, health=True)
+    return deployment(
+        "clock", labelled, pod(labelled, one, our_volumes(plan, clock=True), annotations=noted(plan, one))
+    )
 
 
 # -------------------------------------------------------------------- who watches
@@ -187,9 +189,9 @@ def _recorder(plan: Plan, address: Address) -> list[Object]:
         ["record", "--out", _RECORDS_AT],
         _RECORD,
         clock=True,
+        health=True,
         environment=signed_in(plan, HUB),
         mounts=[KEYS, mounted("records", _RECORDS_AT)],
-        **probes(),
     )
     volumes = [plan.own_secret("record", str(address)), claimed("records", "records")]
     return [claim("records", labelled, "5Gi"), _one_pod(plan, "record", labelled, one, volumes, clock=True)]
