@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agents.kit.run import run_agent
-from bus import tracing
+from bus import metrics, tracing
 from bus.address import Address
 from bus.clock import Clock
 from deploy.condition import Condition
@@ -44,8 +44,11 @@ async def run_one(
 
     condition.look = look
     tracing.start(address.role, str(address), folder=spans)
+    metrics.start(address.role, str(address), scraped=condition.scraped)
+    metrics.watch(bus)
     try:
         await run_agent(agent, bus, settings, doors.permissions.peers(address), ready=now_ready, stop=condition.stop)
     finally:
         await bus.connection.close()  # also where the start failed half-way
+        metrics.stop()
         tracing.stop()

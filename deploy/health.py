@@ -1,6 +1,7 @@
 """``GET /healthz``, for whoever keeps agents running: 200 while one is connected and hears, 503 with the cause else.
 
 ``GET /livez`` gives 200 as long as it answers at all: one that waits for its server is not helped by being killed.
+``GET /metrics`` gives the process's figures as Prometheus reads them.
 """
 
 from collections.abc import Callable
@@ -8,8 +9,12 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import SocketStream
 
+from bus import metrics
+
 PATIENCE_WALL_S = 5.0
 LONGEST = 8192
+FIGURES = "text/plain; version=0.0.4; charset=utf-8"
+"""The type of Prometheus' text format."""
 
 
 async def serve_health(host: str, port: int, ailment: Callable[[], str | None]) -> None:
@@ -37,12 +42,18 @@ async def _request(stream: SocketStream) -> bytes:
 
 def _answer(request: bytes, cause: str | None) -> bytes:
     method, path = [*request.split(b" ", 2)[:2], b""][:2]
-    if method not in (b"GET", b"HEAD") or path not in (b"/healthz", b"/livez"):
-        status, text = "404 Not Found", "ask for GET /healthz"
-    elif cause is None or path == b"/livez":
-        status, text = "200 OK", "well"
-    else:
-        status, text = "503 Service Unavailable", cause
-    body = text.encode() + b"\n"
-    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + (b"" if request.startswith(b"HEAD") else body)
+    status, body, kind = _found(path if method in (b"GET", b"HEAD") else b"", cause)
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + (b"" if method == b"HEAD" else body)
+
+
+def _found(path: bytes, cause: str | None) -> tuple[str, bytes, str]:
+    """Status, body and its type."""
+    match path:
+        case b"/metrics" if metrics.on():
+            return "200 OK", metrics.scrape(), FIGURES
+        case b"/healthz" if cause is not None:
+            return "503 Service Unavailable", f"{cause}\n".encode(), "text/plain"
+        case b"/healthz" | b"/livez":
+            return "200 OK", b"well\n", "text/plain"
+    return "404 Not Found", b"ask for GET /healthz, /livez or, of an agent, /metrics\n", "text/plain"

@@ -16,6 +16,7 @@ from tests.deploy.test_supervisor import MINI
 
 pytestmark = pytest.mark.anyio
 WAIT_S = 30.0
+WHO = '{service_instance_id="grid.hes.main",service_name="hes"}'
 
 
 def ask(port: int, path: str = "/healthz") -> tuple[int, str]:
@@ -59,7 +60,16 @@ async def test_an_agent_is_well_while_it_is_connected_and_says_what_ails_it_else
         agent = started(tmp_path, servers, port)
         try:
             assert await until(port, 200) == "well\n"
-            assert await anyio.to_thread.run_sync(ask, port, "/else") == (404, "ask for GET /healthz\n")
+            status, text = await anyio.to_thread.run_sync(ask, port, "/else")
+            assert status == 404
+            assert "ask for GET /healthz" in text
+            status, figures = await anyio.to_thread.run_sync(ask, port, "/metrics")
+            assert status == 200
+            assert f"gridparley_connection_up{WHO} 1.0\n" in figures
+            said = (
+                f'gridparley_words_said_total{{service_instance_id="grid.hes.main",service_name="hes",topic="system"}}'
+            )
+            assert said in figures
             assert (tmp_path / "data" / "grid.hes.main.sqlite").exists()
             await servers.kill("hub")
             assert "not connected to" in await until(port, 503)
