@@ -71,6 +71,10 @@ def _mount() -> None:
         from deploy import trace
 
         app.command("trace")(trace.command)
+    if wanted in ("", "traces"):
+        from deploy import traces_cli
+
+        app.command("traces")(traces_cli.command)
     if wanted in ("", "line"):
         from deploy import lines_cli
 
