@@ -28,6 +28,7 @@ from bus.outbox import Outbox
 from bus.store import Sealed, State
 from bus.talk import Talk
 from bus.transport import Connection, NotStored
+from bus.user_jwt import Credential
 from contracts.kit import Conversation, Message, Role
 from contracts.reasons import Reason
 from contracts.system import GroupMessage, NoDeal, Refusal
@@ -68,7 +69,7 @@ class Bus:
         url: str,
         clock: Clock,
         *,
-        keys: KeyPair | None = None,
+        keys: KeyPair | Credential | None = None,
         hub: str | None = None,
         ca: Path | None = None,
     ) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from nats import errors
 
-from bus.nkeys import KeyPair
+from bus.nkeys import BadSeed, KeyPair
+from bus.user_jwt import BadJwt, Credential, UserJwt, stamp
 from bus.wire import PENDING_BYTES, HardClient, Receive
 
 __all__ = ["BusUnavailable", "Connection", "HardClient", "NotStored", "Receive"]
@@ -45,11 +46,17 @@ class Connection:
     """Connect, subscribe, publish, request, barrier, close. Rebuilt when the library gives its client up.
 
     With ``ca`` the server must show a certificate of that authority before anything is said; without, the way is plain.
+    The files of a ``Credential`` are read again at each sign-in. When they or ``ca`` are replaced, a second connection
+    is made with them before the first is given up: nothing is missed, what arrives meanwhile may arrive twice.
     """
 
-    def __init__(self, url: str, *, name: str, inbox: str, keys: KeyPair | None = None, ca: Path | None = None) -> None:
+    def __init__(
+        self, url: str, *, name: str, inbox: str, keys: KeyPair | Credential | None = None, ca: Path | None = None
+    ) -> None:
         self.url, self.name, self._ca = url, name, ca
         self._inbox, self._keys = inbox, keys
+        self._signed_in_with: object = None
+        self._try_after = 0.0
         self._subscriptions: dict[str, Receive] = {}
         self._client: HardClient | None = None
         self.reconnects = 0
@@ -88,6 +95,9 @@ class Connection:
                     await client.attach(subject, receive)
                 await _flush_twice(client)
                 break
+            except (BadSeed, BadJwt) as problem:
+                await _discard(client)
+                raise BusUnavailable(self.url, str(problem)) from None
             except (errors.Error, OSError, ValueError) as problem:
                 await _discard(client)
                 cause = str(problem) or type(problem).__name__
@@ -103,9 +113,9 @@ class Connection:
 
     async def _connect(self, client: HardClient) -> None:
         options: dict[str, Any] = {}
+        self._signed_in_with = self._files()
         if self._keys is not None:
-            client.use_identity(self._keys)
-            options["signature_cb"] = self._keys.sign
+            client.use_identity(self._present)
         if self._ca is not None:
             # TLS comes first: the library takes a plain greeting's word for it that there is no TLS.
             options |= {"tls": _context(self._ca), "tls_handshake_first": True}
@@ -153,8 +163,11 @@ class Connection:
                 await asyncio.wait_for(self._trouble.wait(), WATCH_EVERY_S)
             self._trouble.clear()
             if not self.client.lost:
+                if self._files() != self._signed_in_with and asyncio.get_running_loop().time() > self._try_after:
+                    await self._move_over()
                 continue
-            log.warning("%s: the connection was closed (%s) and is built anew", self.name, self._cause)
+            cause = self.client.last_error or self._cause
+            log.warning("%s: the connection was closed (%s) and is built anew", self.name, cause)
             await _discard(self.client)
             while True:
                 try:
@@ -165,6 +178,32 @@ class Connection:
                     await asyncio.sleep(random.uniform(0.5, 2.0))
             self.reconnects += 1
             self.on_reconnect()
+
+    def _present(self) -> tuple[KeyPair, UserJwt | None]:
+        assert self._keys is not None
+        return self._keys.present() if isinstance(self._keys, Credential) else (self._keys, None)
+
+    def _files(self) -> object:
+        """Differs when what a sign-in reads was replaced."""
+        held = self._keys.stamps() if isinstance(self._keys, Credential) else ()
+        return (*held, stamp(self._ca) if self._ca is not None else None)
+
+    async def _move_over(self) -> None:
+        """Sign in with what the files hold now, beside the present connection, then leave that one."""
+        old = self.client
+        try:
+            await self._open(0.0)
+        except BusUnavailable as problem:
+            log.warning("%s: its new credential does not open the door, the old one stays: %s", self.name, problem)
+            self._signed_in_with = None
+            self._try_after = asyncio.get_running_loop().time() + random.uniform(2.0, 4.0)
+            return
+        old._closed_cb = old._reconnected_cb = None
+        with suppress(errors.Error, OSError):
+            await old.flush(timeout=2)
+        await old.answered(REQUEST_S)
+        await _discard(old)
+        log.info("%s: signed in with its new credential", self.name)
 
     async def subscribe(self, subject: str, receive: Receive) -> None:
         """``receive(subject, payload)`` is called in the read loop: it only puts things away."""

@@ -20,6 +20,7 @@ from nats.aio.transport import TcpTransport
 from nats.protocol.parser import Parser
 
 from bus.nkeys import KeyPair
+from bus.user_jwt import UserJwt
 
 log = logging.getLogger("gridparley.bus")
 
@@ -31,6 +32,7 @@ READ_BYTES = 64 * 1024
 CONTROL_LINE = 16 * 1024
 
 Receive = Callable[[str, bytes], None]
+Present = Callable[[], tuple[KeyPair, UserJwt | None]]
 
 
 class _Frames(Parser):
@@ -122,6 +124,7 @@ class HardClient(Client):
         self._asked: dict[str, asyncio.Future[bytes]] = {}
         self._questions = count()
         self._answers_at: str | None = None
+        self._present: Present | None = None
 
     # ---------------------------------------------------------------- reading
 
@@ -170,9 +173,16 @@ class HardClient(Client):
             self._transport = _Tcp()  # type: ignore[no-untyped-call]
         await self._transport.connect(server.uri, READ_BYTES, self.options["connect_timeout"])
 
-    def use_identity(self, keys: KeyPair) -> None:
-        """Sign in with a key pair, without the optional nkeys package."""
-        self._public_nkey = keys.public
+    def use_identity(self, present: Present) -> None:
+        """Ask ``present`` for key pair and JWT at each sign-in; needs no nkeys package."""
+        self._present = present
+
+    def _connect_command(self) -> bytes:
+        if self._present is not None:
+            keys, jwt = self._present()
+            self._public_nkey, self._signature_cb = keys.public, keys.sign
+            self._user_jwt_cb = None if jwt is None else jwt.text.encode
+        return super()._connect_command()
 
     @property
     def lost(self) -> bool:
@@ -266,6 +276,11 @@ class HardClient(Client):
         finally:
             alarm.cancel()
             del self._asked[number]
+
+    async def answered(self, within_s: float) -> None:
+        """Until no question is open, or the time is over."""
+        if self._asked:
+            await asyncio.wait(self._asked.values(), timeout=within_s)
 
     def _answered(self, subject: str, payload: bytes) -> None:
         answer = self._asked.get(subject.rpartition(".")[2])

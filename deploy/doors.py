@@ -55,7 +55,8 @@ class Doors:
 
     def connection(self, server: str, user: str, inbox: str) -> Connection:
         """A connection of a user of ours, not opened yet."""
-        return Connection(self.url_of(server), name=user, inbox=inbox, keys=self.key_ring(user), ca=self.ca_of(server))
+        keys = self.key_ring.credential(user)
+        return Connection(self.url_of(server), name=user, inbox=inbox, keys=keys, ca=self.ca_of(server))
 
     def url(self, address: Address) -> str:
         """Where an agent connects."""
@@ -74,7 +75,7 @@ class Doors:
             address,
             self.url(address),
             clock,
-            keys=self.keys(address),
+            keys=self.key_ring.credential(str(address)),
             hub=self.hub_domain(address),
             ca=self.ca_of(self.topology.server_of(address)),
         )

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from bus.nkeys import KeyPair
+from bus.user_jwt import Credential
 
 
 class Keys:
@@ -27,6 +28,11 @@ class Keys:
             known = self._known[name] = self._read_or_make(self.path(name))
         return known
 
+    def credential(self, name: str) -> Credential:
+        """What a name signs in with, as its files say when it does."""
+        self(name)
+        return Credential(self.path(name))
+
     def _read_or_make(self, path: Path) -> KeyPair:
         if path.exists():
             return KeyPair.from_file(path)
@@ -35,10 +41,11 @@ class Keys:
         return made
 
 
-def write_secret(path: Path, text: str) -> None:
-    """Replace a file that only its owner may read; it never exists with wider rights."""
+def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file that only its owner may read; it never exists with wider rights than ``mode``."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        os.fchmod(file.fileno(), mode)
         file.write(text)
     fresh.replace(path)

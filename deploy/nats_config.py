@@ -17,44 +17,40 @@ ADMIN = Rights(publish=("$JS.API.>",), subscribe=("_R.admin.>",))
 
 
 def write_configs(permissions: Permissions, keys: Keys, folder: Path, places: Iterable[Place]) -> dict[str, Path]:
-    """A server's name -> its configuration file, readable by its owner only."""
+    """A server's name -> its configuration file."""
     paths = {}
     for place in places:
         path = folder / place.config
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_secret(path, config(permissions, keys, place))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_secret(path, config(permissions, keys, place), place.mode)
         paths[place.name] = path
     return paths
 
 
-def config(permissions: Permissions, keys: Keys, place: Place) -> str:
-    """One server's configuration. Which limit guards against what is said beside it."""
+def config(permissions: Permissions, keys: Keys, place: Place, *, accounts: str = "", credentials: str = "") -> str:
+    """One server's configuration. Which limit guards against what is said beside it.
+
+    accounts      how the server knows its users, where that is no list of them (``fleet_config``)
+    credentials   the file with a site's JWT and seed, as its server sees it; empty: its link signs in with an NKey
+    """
     server = place.server
-    users = [_user(f"{server}.admin", keys, ADMIN, "STANDARD")]
-    users += [
-        _user(str(address), keys, permissions.of(address), "STANDARD")
-        for address in permissions.topology.entries
-        if permissions.topology.server_of(address) == server
-    ]
-    if server == HUB:
-        kinds = "LEAFNODE, LEAFNODE_WS" if place.websocket else "LEAFNODE"
-        users += [_user(f"{site}.link", keys, permissions.of_link(site), kinds) for site in permissions.topology.sites]
     doors = [
         _door(place),
-        _leaves(place) if server == HUB else _link(place, keys),
+        _leaves(place) if server == HUB else _link(place, keys, credentials),
         _websocket(place),
         _cluster(place),
         f"http: {_text(place.monitor)}  # health of the server itself; it asks for no credential"
         if place.monitor
         else "",
     ]
-    lines = "\n".join(users)
+    # A JWT that gives its rights one by one is longer than any subject.
+    line = "16KB" if accounts else "4KB "
     # An acknowledged word survives a power cut: of one server by its disk, of a cluster by its majority besides.
     return f"""# Made from the topology by gridparley. Holds a secret at a site: mode 0600.
 server_name: {place.name if place.name.startswith("$") else _text(place.name)}
 listen: {_text(place.listen)}
 max_payload: 64KB        # no word is near it
-max_control_line: 4KB    # subjects are about 100 bytes; a link's sign-in needs the room
+max_control_line: {line}   # subjects are about 100 bytes; a sign-in needs the room
 max_subscriptions: 4096  # of one connection
 ping_interval: "20s"
 write_deadline: "2s"     # a reader that is stuck is cut before it costs memory
@@ -65,7 +61,25 @@ jetstream {{
   max_mem: 64MB
   max_file: 2GB
 }}
-accounts {{
+{accounts or _accounts(permissions, keys, place)}
+{chr(10).join(door for door in doors if door)}
+"""
+
+
+def _accounts(permissions: Permissions, keys: Keys, place: Place) -> str:
+    """Every user by its public key: the server's administrator, its agents, at the hub each site's link."""
+    server = place.server
+    users = [_user(f"{server}.admin", keys, ADMIN, "STANDARD")]
+    users += [
+        _user(str(address), keys, permissions.of(address), "STANDARD")
+        for address in permissions.topology.entries
+        if permissions.topology.server_of(address) == server
+    ]
+    if server == HUB:
+        kinds = "LEAFNODE, LEAFNODE_WS" if place.websocket else "LEAFNODE"
+        users += [_user(f"{site}.link", keys, permissions.of_link(site), kinds) for site in permissions.topology.sites]
+    lines = "\n".join(users)
+    return f"""accounts {{
   {ACCOUNT} {{
     jetstream: enabled
     users: [
@@ -76,9 +90,7 @@ accounts {{
     users: [ {{ nkey: {keys(f"{server}.sys").public} }} ]
   }}
 }}
-system_account: SYS
-{chr(10).join(door for door in doors if door)}
-"""
+system_account: SYS"""
 
 
 def _door(place: Place) -> str:
@@ -95,15 +107,16 @@ def _leaves(place: Place) -> str:
 }}"""
 
 
-def _link(place: Place, keys: Keys) -> str:
+def _link(place: Place, keys: Keys, credentials: str) -> str:
     """The link carries nothing of the home, whatever the hub's rights say; each side would do alone."""
+    own = f"credentials: {_text(credentials)}" if credentials else f"nkey: {_text(keys(f'{place.server}.link').seed)}"
     return f"""leafnodes {{
   reconnect: "1s"
   remotes: [ {{
     urls: [{_list(place.hubs)}]
     {_tls(place.link, "")}
     account: {ACCOUNT}
-    nkey: {_text(keys(f"{place.server}.link").seed)}
+    {own}
     deny_exports: ["home.>", "$KV.>"]
     deny_imports: ["home.>", "$KV.>"]
   }} ]

@@ -14,6 +14,7 @@ from bus import store
 from bus.address import HOME, tail
 from bus.nkeys import KeyPair
 from bus.transport import FIRST_CONNECT_S, Connection
+from bus.user_jwt import Credential
 from contracts.kit import Message
 from contracts.roles import OPS
 from contracts.system import GroupMessage
@@ -49,7 +50,13 @@ class NotProvisioned(Exception):
 
 
 async def provision_when_up(
-    permissions: Permissions, server: str, url: str, admin: KeyPair, ca: Path | None = None, *, replicas: int = 1
+    permissions: Permissions,
+    server: str,
+    url: str,
+    admin: KeyPair | Credential,
+    ca: Path | None = None,
+    *,
+    replicas: int = 1,
 ) -> None:
     """``provision``, at a server or cluster that may come up within a minute. Raises NotProvisioned, BusUnavailable."""
     loop = asyncio.get_running_loop()
@@ -69,7 +76,7 @@ async def provision(
     permissions: Permissions,
     server: str,
     url: str,
-    admin: KeyPair,
+    admin: KeyPair | Credential,
     ca: Path | None = None,
     *,
     replicas: int = 1,

@@ -110,7 +110,11 @@ class Servers(Doors):
 
     async def _provision(self, server: str) -> None:
         await provision(
-            self.permissions, server, self.url_of(server), self.key_ring(f"{server}.admin"), self.ca_of(server)
+            self.permissions,
+            server,
+            self.url_of(server),
+            self.key_ring.credential(f"{server}.admin"),
+            self.ca_of(server),
         )
 
     async def _take_hub(self) -> None:

@@ -176,19 +176,20 @@ async def grid(
     groups: tuple[str, ...] = (),
     speed: float = 60.0,
     folder: Path | None = None,
+    servers: type[Servers] = Servers,
 ) -> AsyncIterator[Grid]:
     """Servers for these addresses (or for the topology ``shape``), all linked and provisioned.
 
-    ``agents`` replaces roles by agents of the test's own.
+    ``agents`` replaces roles by agents of the test's own, ``servers`` the way that they are set up.
     """
     agent_of = Roster(agents)
     async with AsyncExitStack() as stack:
         where = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gridparley-")))
         made = shape or topology(addresses, groups=groups, speed=speed)
         clock_file = ClockFile(where / "clock", start=made.run.start.timestamp(), speed=speed, slots=0)
-        servers = await stack.enter_async_context(Servers(made, where / "nats", agent_of))
+        up = await stack.enter_async_context(servers(made, where / "nats", agent_of))
         async with anyio.create_task_group() as tasks:
-            running = Grid(servers, clock_file, tasks, agent_of)
+            running = Grid(up, clock_file, tasks, agent_of)
             try:
                 yield running
             finally:
