@@ -18,6 +18,8 @@ log = logging.getLogger("gridparley.clock")
 LOOK_WALL_S = 1.0
 STATUS_WALL_S = 10.0
 SHOWN = 6
+SILENT_WALL_S = 60.0
+"""Who has not reported for so long is named: an agent's longest usual period, in real time."""
 
 
 class Lags(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,19 +75,19 @@ class ClockKeeper:
         self.condition.ready()  # who waits for the clock to be healthy can find it now
         if not self._over() and self.clock.speed == 0.0 and not await self._all_here():
             return
-        looks = 0
-        heard: set[str] = set()
+        loop = asyncio.get_running_loop()
+        heard, next_word = dict.fromkeys(self.names, loop.time()), loop.time() + STATUS_WALL_S
         while not self.condition.stop.is_set():
             if self._over():
                 await self._hold()
                 return
-            heard |= {name for name, here in zip(self.names, self.file.here(), strict=True) if here}
+            now = loop.time()
+            heard |= {name: now for name, here in zip(self.names, self.file.here(), strict=True) if here}
             # Also where nothing changes: should the machine stop, time goes on from the last look.
             self.file.set_speed(self.governor.look(self.file.lags()))
-            looks += 1
-            if looks % round(STATUS_WALL_S / LOOK_WALL_S) == 0:
-                self._tell(heard)
-                heard = set()
+            if now >= next_word:
+                next_word = now + STATUS_WALL_S
+                self._tell([name for name, at in heard.items() if now - at > SILENT_WALL_S])
             left = max(0.0, self.topology.run.until.timestamp() - self.clock.now()) / self.clock.speed
             await self._nap(min(LOOK_WALL_S, left))
         self._leave()
@@ -119,18 +121,15 @@ class ClockKeeper:
         log.info("the run is over: time is held at %s; remove %s to begin anew", _text(self.clock.now()), self.path)
         await self.condition.stop.wait()
 
-    def _tell(self, heard: set[str]) -> None:
-        silent = [name for name in self.names if name not in heard]
+    def _tell(self, silent: list[str]) -> None:
         log.info(
-            "%s at %.3gx of %gx, p99 lag %.1f s, held back %d times; %d of %d report%s",
+            "%s at %.3gx of %gx, p99 lag %.1f s, held back %d times%s",
             _text(self.clock.now()),
             self.clock.speed,
             self.governor.wanted,
             self.governor.p99_s,
             self.governor.held_back,
-            len(heard),
-            len(self.names),
-            f"; silent: {_some(silent)}" if silent else "",
+            f"; silent for a minute: {_some(silent)}" if silent else "",
         )
         self._leave()
 
