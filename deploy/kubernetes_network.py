@@ -13,7 +13,6 @@ from deploy.world_spec import modbus_port
 Peers = list[Object] | None
 """None: anybody."""
 _SIGNED_IN = ("agent", "provision", "record")
-_MEASURED = ("agent", "world", "clock", "record")
 _NAMING = ("agent", "line", "nats", "provision", "record")
 """Who looks up names: the world and the clock call nobody."""
 
@@ -23,7 +22,7 @@ def policies(plan: Plan) -> list[Object]:
     found = [
         _policy("default-deny", {}, policyTypes=["Ingress", "Egress"]),
         _policy("names", _is(*_NAMING), egress=[_name_server()]),
-        _policy("metrics", _is(*_MEASURED), ingress=[_rule("from", [_namespace(plan.monitoring)], HEALTH)]),
+        _policy("metrics", _is("agent"), ingress=[_rule("from", [_namespace(plan.monitoring)], HEALTH)]),
         *_spans(plan),
         *_hub(plan),
     ]

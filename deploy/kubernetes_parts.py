@@ -326,10 +326,10 @@ def on_the_clocks_node(plan: Plan) -> Object:
     return {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": wanted}}}
 
 
-def noted(plan: Plan, one: Object) -> dict[str, str]:
-    """Annotations: a new topology makes new pods, and Prometheus finds those that tell how they are."""
+def noted(plan: Plan, labelled: dict[str, str]) -> dict[str, str]:
+    """Annotations: a new topology makes new pods, and Prometheus finds agents."""
     topology = {f"{LABEL}topology": plan.checksum()}
-    if all(port["name"] != "health" for port in one["ports"]):
+    if f"{LABEL}agent" not in labelled:
         return topology
     return topology | {
         "prometheus.io/scrape": "true",

@@ -103,7 +103,9 @@ def _one_pod(
 ) -> Object:
     """A Deployment of one of our containers. ``clock``: it lives in the run's time."""
     node = on_the_clocks_node(plan) if clock else {}
-    template = pod(labelled, one, [*our_volumes(plan, clock=clock), *volumes], annotations=noted(plan, one), **node)
+    template = pod(
+        labelled, one, [*our_volumes(plan, clock=clock), *volumes], annotations=noted(plan, labelled), **node
+    )
     return deployment(name, labelled, template)
 
 
@@ -174,7 +176,7 @@ def _clock(plan: Plan, labelled: dict[str, str]) -> Object:
     patience_s = 600 if len(plan.sites) == len(plan.deployment.topology.site) else 120  # who is left out never comes
     one = ours(plan, plan.images.actor, ["clock", "--wait", str(patience_s)], _CLOCK, clock=True, health=True)
     return deployment(
-        "clock", labelled, pod(labelled, one, our_volumes(plan, clock=True), annotations=noted(plan, one))
+        "clock", labelled, pod(labelled, one, our_volumes(plan, clock=True), annotations=noted(plan, labelled))
     )
 
 

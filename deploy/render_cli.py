@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -100,6 +101,70 @@ def compose(
     )
     images = Images(actor=image, world=world_image, nats=nats_image)
     typer.echo(Compose(made, images, made.folder).text(), nl=False)
+
+
+@app.command("k8s")
+def k8s(
+    topology: TopologyName,
+    out: Annotated[Path, typer.Option(help="Folder of the kustomize base; its secrets are in deployment/ there.")],
+    hubs: Hubs = 3,
+    websocket: Over443 = False,
+    hub_url: HubUrl = "",
+    start: Start = None,
+    until: Until = None,
+    speed: Speed = None,
+    sites: Annotated[str, typer.Option(help="Whose part runs in this cluster: all, none, or h07,h08.")] = "all",
+    namespace: Annotated[str, typer.Option(help="Certificates name it.")] = "gridparley",
+    jaeger: Annotated[bool, typer.Option("--jaeger", help="A Jaeger beside the agents, in memory.")] = False,
+    otlp: Annotated[str, typer.Option(help="http://<service>.<namespace>:<port> of a collector that is there.")] = "",
+    monitoring: Annotated[str, typer.Option(help="Namespace whose Prometheus may read metrics.")] = "monitoring",
+    image: Annotated[str, typer.Option(help="Image of an actor; `make image` makes it.")] = f"gridparley:{VERSION}",
+    world_image: Annotated[
+        str, typer.Option(help="Image with the simulated world's packages.")
+    ] = f"gridparley-world:{VERSION}",
+    nats_image: Annotated[str, typer.Option(help="Image of a NATS server.")] = f"gridparley-nats:{VERSION}",
+) -> None:
+    """Write a kustomize base: a Deployment per agent, the hub as a StatefulSet, secrets by generator.
+
+    Everything in --out but its folder deployment/ may be committed; rendering again keeps keys and certificates.
+
+    Examples:
+
+        gridparley render k8s street --out k8s && kubectl apply -k k8s
+
+        gridparley render k8s my-street.toml --out k8s --sites none --hub-url tls://hub.example:7422
+    """
+    from deploy.kubernetes import FOLDER, hosts, manifests, sites_of, write
+
+    outside = (urlsplit(hub_url).hostname or "",) if hub_url else ()
+    made = _prepare(
+        topology,
+        out / FOLDER,
+        hosts=hosts(namespace, outside=outside),
+        hubs=hubs,
+        websocket=websocket,
+        hub_url=hub_url,
+        start=_zoned(start),
+        until=_zoned(until),
+        speed=speed,
+    )
+    try:
+        written = manifests(
+            made,
+            namespace=namespace,
+            image=image,
+            world_image=world_image,
+            nats_image=nats_image,
+            sites=sites_of(made, sites),
+            jaeger_here=jaeger,
+            otlp=otlp,
+            monitoring=monitoring,
+        )
+    except CannotDeploy as problem:
+        typer.secho(str(problem), err=True, fg=typer.colors.RED)
+        raise typer.Exit(2) from None
+    write(written, out)
+    typer.echo(f"{sum(map(len, written.values())) - 1} objects in {out}: kubectl apply -k {out}", err=True)
 
 
 @app.command("nats")

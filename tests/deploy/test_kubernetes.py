@@ -21,13 +21,14 @@ import pytest
 import typer
 from cryptography import x509
 from kubernetes_validate import utils as schemas
+from typer.testing import CliRunner
 
 from contracts.roles import OPS
-from deploy import cli
+from deploy import cli, render_cli
 from deploy.health import serve_health
 from deploy.kubernetes import FOLDER, hosts, manifests, sites_of, write
 from deploy.kubernetes_nats import OUTSIDE, PEERS
-from deploy.places import CLIENT, HOST, LEAVES, MONITOR, MOUNT, ROUTES
+from deploy.places import CLIENT, HOST, LEAVES, MONITOR, MOUNT, ROUTES, WEBSOCKET
 from deploy.ports import free_ports
 from deploy.render import CannotDeploy, Deployment, prepare
 from deploy.servers import nats_server
@@ -268,7 +269,6 @@ def needed(rendered: Rendered, sites: list[str]) -> set[tuple[str, str, int]]:
     if rendered.deployment.simulated:
         ways.add(("record", "nats-hub", 4222))
         callers.add("record")
-        measured |= {"record", "world", "clock"}
     ways |= {(caller, "names", 53) for caller in callers}
     return ways | {("prometheus", name, 8080) for name in measured}
 
@@ -375,6 +375,19 @@ def _environment(option: Any) -> list[str]:
     return [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
 
 
+def test_prometheus_finds_those_that_have_figures(rendered: Rendered) -> None:
+    for one in rendered.cluster.of_kind("Deployment").values():
+        template = one["spec"]["template"]
+        told = template["metadata"].get("annotations", {})
+        if template["metadata"]["labels"]["app.kubernetes.io/component"] == "agent":
+            (only,) = template["spec"]["containers"]
+            ports = {str(port["containerPort"]) for port in only["ports"]}
+            assert (told["prometheus.io/scrape"], told["prometheus.io/path"]) == ("true", "/metrics")
+            assert told["prometheus.io/port"] in ports
+        else:
+            assert "prometheus.io/scrape" not in told
+
+
 def test_a_simulated_run_shares_its_clock_on_one_node(street: Rendered, field: Rendered) -> None:
     for pod in street.cluster.pods:
         lives_in_run_time = pod.labels.get("app.kubernetes.io/component") in ("agent", "world", "record", "clock")
@@ -447,6 +460,25 @@ def test_what_a_cluster_cannot_have_is_refused(tmp_path: Path, wrong: tuple[str,
     (tmp_path / "field.toml").write_text(FIELD.replace(*wrong))
     with pytest.raises(CannotDeploy, match=cause):
         Rendered(tmp_path, str(tmp_path / "field.toml"))
+
+
+def test_the_command_renders_again_with_the_same_secrets(tmp_path: Path) -> None:
+    (tmp_path / "field.toml").write_text(FIELD)
+    out = tmp_path / "out"
+    asked = ["k8s", str(tmp_path / "field.toml"), "--out", str(out)]
+    assert CliRunner().invoke(render_cli.app, asked).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert CliRunner().invoke(render_cli.app, asked).exit_code == 0
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    refused = CliRunner().invoke(render_cli.app, [*asked, "--sites", "h09"])
+    assert (refused.exit_code, "no site 'h09'" in refused.output) == (2, True)
+    hub = "tls://hub.example:443"
+    outside = CliRunner().invoke(render_cli.app, [*asked, "--sites", "none", "--hub-url", hub, "--websocket"])
+    assert outside.exit_code == 0, outside.output
+    cluster = Cluster(out)
+    (door,) = cluster.of_kind("Service")[OUTSIDE]["spec"]["ports"]
+    assert (door["port"], door["targetPort"]) == (443, WEBSOCKET)
+    assert "hub.example" in _names(out / FOLDER / "servers" / HUB / "tls" / "server.pem")
 
 
 def test_a_collector_without_a_namespace_is_refused(field: Rendered) -> None:
