@@ -55,6 +55,10 @@ def _mount() -> None:
         from deploy import export
 
         app.add_typer(export.app, name="contracts")
+    if wanted in ("", "fleet"):
+        from deploy import fleet_cli
+
+        app.add_typer(fleet_cli.app, name="fleet")
     if wanted in ("", "order"):
         from deploy import orders_cli
 

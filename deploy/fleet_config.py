@@ -12,6 +12,7 @@ import msgspec
 from nats.errors import Error as NatsError
 
 from bus.transport import BusUnavailable, Connection
+from deploy import places
 from deploy.fleet import Fleet, FleetError, creds
 from deploy.keys import Keys, write_secret
 from deploy.nats_config import config
@@ -53,12 +54,12 @@ def write_configs(
     keys: Keys,
     fleet: Fleet,
     folder: Path,
-    places: Iterable[Place],
+    found: Iterable[Place],
     credentials: Callable[[str], str] = lambda _site: MOUNT,
 ) -> dict[str, Path]:
     """A server's name -> its configuration file. ``credentials``: where a site's server sees its own."""
     paths = {}
-    for place in places:
+    for place in found:
         path = folder / place.config
         path.parent.mkdir(parents=True, exist_ok=True)
         hub = place.server == HUB
@@ -96,6 +97,22 @@ def equip(fleet: Fleet, permissions: Permissions, keys: Keys, names: Iterable[st
             write_secret(path, creds(token, pair))
             made.append(path)
     return made
+
+
+def adopt(fleet: Fleet, permissions: Permissions, folder: Path) -> dict[str, Path]:
+    """Make a deployment's servers a fleet's, wherever they are: JWTs, sites' credentials, configurations."""
+    keys, found = Keys(folder / "keys"), places.read(folder)
+    equip(fleet, permissions, keys)
+    seen = {}
+    for place in found:
+        if place.server == HUB:
+            continue
+        own = keys.path(f"{place.server}.link").with_suffix(".creds")
+        seen[place.server] = str(own)
+        if place.config.startswith("servers/"):  # in a container: it sees its own folder only
+            write_secret((folder / place.config).with_name("link.creds"), own.read_text(), place.mode)
+            seen[place.server] = MOUNT
+    return write_configs(permissions, keys, fleet, folder, found, seen.__getitem__)
 
 
 def _beside(keys: Keys, name: str, token: str) -> Path:
