@@ -36,7 +36,7 @@ ALIVE = [
 """It runs, whatever its cluster does: a server without a majority is not helped by being killed."""
 _STORAGE = "3Gi"
 """More than ``max_file`` of the configuration: JetStream refuses before the disk is full."""
-_MEMORY = {True: Memory(128, 512, 100), False: Memory(48, 256, 20)}
+_MEMORY = {True: Memory(192, 512, 100), False: Memory(64, 256, 20)}
 
 
 def hosts(namespace: str, *, outside: tuple[str, ...] = ()) -> Hosts:
@@ -73,15 +73,30 @@ def links_from_outside(plan: Plan) -> str:
                     f"the links of {', '.join(plan.sites)} go to {url}, which is outside of the cluster: "
                     "render with --sites none and run the sites where they are, or leave out --hub-url"
                 )
+            if _members(plan)[0].websocket and not url.startswith("wss://"):
+                raise CannotDeploy(f"over WebSocket a link's URL begins with wss://, not as in {url}")
             return url
     return ""
 
 
+def _members(plan: Plan) -> list[Place]:
+    """The servers of the hub."""
+    return [place for place in plan.deployment.places if place.server == HUB]
+
+
+def has_cluster(plan: Plan) -> bool:
+    """Whether the hub's servers speak to each other."""
+    return len(_members(plan)) > 1
+
+
+def link_port(plan: Plan) -> int:
+    """Where the hub takes links."""
+    return WEBSOCKET if _members(plan)[0].websocket else LEAVES
+
+
 def hub(plan: Plan) -> list[Object]:
     """The hub and its services: for clients, for its members to find each other, for sites outside if there are any."""
-    members = [place for place in plan.deployment.places if place.server == HUB]
-    labelled = labels("nats", place_of(HUB))
-    link = WEBSOCKET if members[0].websocket else LEAVES
+    members, labelled, link = _members(plan), labels("nats", place_of(HUB)), link_port(plan)
     found = [
         service(server_name(HUB), labelled, {"clients": CLIENT, "links": link}),
         service(
@@ -118,7 +133,7 @@ def _stateful(plan: Plan, place: Place, replicas: int) -> Object:
     secret = plan.secret(name, {file: f"servers/{place.server}/{file}" for file in inside})
     ports = {"clients": CLIENT}
     if place.leaves:
-        ports["links"] = WEBSOCKET if place.websocket else LEAVES
+        ports["links"] = link_port(plan)
     if place.cluster:
         ports["routes"] = ROUTES
     memory = _MEMORY[is_hub]

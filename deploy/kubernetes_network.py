@@ -3,10 +3,10 @@
 import ipaddress
 
 from deploy.compose import HEALTH, MODBUS
-from deploy.kubernetes_nats import links_from_outside
+from deploy.kubernetes_nats import has_cluster, link_port, links_from_outside
 from deploy.kubernetes_parts import Object, Plan, named, place_of, thing
 from deploy.kubernetes_pods import SPANS
-from deploy.places import CLIENT, LEAVES, ROUTES, WEBSOCKET, Place
+from deploy.places import CLIENT, ROUTES
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
 
@@ -31,7 +31,7 @@ def policies(plan: Plan) -> list[Object]:
         clients = _is(*_SIGNED_IN, place=place)
         found += _way(named("clients", place), clients, server, CLIENT)
     for site in plan.sites:
-        found += _way(named("link", site), _is("nats", place=site), _is("nats", place=GRID), _link(plan))
+        found += _way(named("link", site), _is("nats", place=site), _is("nats", place=GRID), link_port(plan))
     for place, hardware in plan.lines.items():
         line = _is("line", place=place)
         found += _way(named("hardware", place), _is("agent", place=place, hardware="line"), line, MODBUS)
@@ -44,20 +44,12 @@ def policies(plan: Plan) -> list[Object]:
     return found
 
 
-def _link(plan: Plan) -> int:
-    return WEBSOCKET if _members(plan)[0].websocket else LEAVES
-
-
-def _members(plan: Plan) -> list[Place]:
-    return [place for place in plan.deployment.places if place.server == HUB]
-
-
 def _hub(plan: Plan) -> list[Object]:
     """Its servers among themselves, and sites that are elsewhere."""
     hub = _is("nats", place=place_of(HUB))
-    found = _way("routes", hub, hub, ROUTES) if len(_members(plan)) > 1 else []
+    found = _way("routes", hub, hub, ROUTES) if has_cluster(plan) else []
     if links_from_outside(plan):
-        found.append(_policy("links-from-outside", hub, ingress=[_rule("from", None, _link(plan))]))
+        found.append(_policy("links-from-outside", hub, ingress=[_rule("from", None, link_port(plan))]))
     return found
 
 

@@ -34,7 +34,7 @@ SCREEN = 16686
 _RECORDS_AT = "/records"
 _AGENT = Memory(80, 192)
 _OF_ROLE = {CEM.name: Memory(128, 320, 50), FORECASTER.name: Memory(192, 512, 20)}
-_WORLD, _LINE, _CLOCK, _RECORD = Memory(384, 1024, 250), Memory(64, 160), Memory(64, 160), Memory(128, 512, 20)
+_WORLD, _LINE, _CLOCK, _RECORD = Memory(384, 1024, 250), Memory(48, 128), Memory(64, 160), Memory(128, 512, 20)
 
 
 def grid_side(plan: Plan) -> list[Object]:

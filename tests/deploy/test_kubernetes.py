@@ -472,8 +472,9 @@ def test_the_command_renders_again_with_the_same_secrets(tmp_path: Path) -> None
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     refused = CliRunner().invoke(render_cli.app, [*asked, "--sites", "h09"])
     assert (refused.exit_code, "no site 'h09'" in refused.output) == (2, True)
-    hub = "tls://hub.example:443"
-    outside = CliRunner().invoke(render_cli.app, [*asked, "--sites", "none", "--hub-url", hub, "--websocket"])
+    asked += ["--sites", "none", "--websocket", "--hub-url"]
+    assert CliRunner().invoke(render_cli.app, [*asked, "tls://hub.example:443"]).exit_code == 2
+    outside = CliRunner().invoke(render_cli.app, [*asked, "wss://hub.example:443"])
     assert outside.exit_code == 0, outside.output
     cluster = Cluster(out)
     (door,) = cluster.of_kind("Service")[OUTSIDE]["spec"]["ports"]
