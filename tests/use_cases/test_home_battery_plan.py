@@ -42,6 +42,9 @@ async def test_the_battery_follows_the_plan_as_prices_change() -> None:
         await announce(retailer, [(START, 0.10), (later, 0.60)], START + timedelta(hours=26))
         await home.metered(above_w=3_500.0)
         assert home.told("battery.1")[-1]["reason"]["code"] not in ("free", "")
+        told = len(home.told("battery.1"))
         await announce(retailer, [(START, 0.60), (later, 0.10)], START + timedelta(hours=26))
+        await home.until(
+            lambda: [o for o in home.told("battery.1")[told:] if o["upper_w"] == 0.0 or (o["setpoint_w"] or 0) < 0]
+        )
         await home.metered(below_w=150.0)
-        assert any(order["upper_w"] == 0.0 or (order["setpoint_w"] or 0) < 0 for order in home.told("battery.1")[-2:])

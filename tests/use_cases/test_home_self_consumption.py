@@ -75,8 +75,9 @@ async def test_energy_and_share_of_own_use_and_what_was_carried_out_come_out() -
     settings = {"balance_every_s": 30.0}
     async with open_home(SUN, STORE, cem=settings) as h:
         await h.metered(below_w=500.0, above_w=-500.0)  # the battery takes what the house does not
-        balance = (await h.until(lambda: [b for b in h.said("balance") if b["generated_wh"] > 150.0]))[-1]
+        balances = lambda: [b for b in h.said("balance") if b["generated_wh"] > 150.0 and b["activations_done"] >= 1]  # noqa: E731
+        balance = (await h.until(balances))[-1]
         assert 0.0 < balance["self_consumed_wh"] <= balance["generated_wh"]
         assert balance["self_consumed_wh"] == pytest.approx(balance["generated_wh"] - balance["export_wh"])
-        assert balance["activations_asked"] >= balance["activations_done"] >= 1
+        assert balance["activations_asked"] >= balance["activations_done"]
         assert balance["unplanned_cost_eur"] <= balance["cost_eur"] + 1e-6, "without it more would have been fed in"

@@ -30,7 +30,7 @@ async def test_the_island_carries_what_it_can_and_loads_come_back_after_it_is_sy
     async with open_home(CAR, BACKUP, cem={"use_surplus": True}, battery1={"reading_every_s": 2.0}) as home:
         home.world.happens("plug_in", "evse1", energy_wh=40_000.0, capacity_wh=60_000.0, stays_s=36_000.0)
         await home.until(lambda: car_w(home) > 10_500)
-        await home.until(lambda: battery(home)["grid_connected"] is True)
+        await home.until(lambda: home.said("device_reading", grid_connected=True))
         home.run.clock_file.set_speed(3.0)
         home.world.happens("blackout", "")
         # more than the battery can give for long: the car is held before the inverter trips
