@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ MAX_CONSUMERS = 100_000
 """Per stream, one for each agent that reads what it missed; nats-server 2.15 stops at 1,000 unless told otherwise."""
 
 
-UP_WALL_S = 60.0
-AGAIN_WALL_S = 1.0
+AGAIN_WALL_S, TELL_WALL_S = 1.0, 10.0
 _UNAVAILABLE, _NO_PEERS = 503, 10_005
 """What a cluster answers that still looks for its leader, or for the last of its servers."""
 
@@ -49,29 +49,6 @@ class NotProvisioned(Exception):
         self.server, self.what, self.cause, self.passing = server, what, cause, passing
 
 
-async def provision_when_up(
-    permissions: Permissions,
-    server: str,
-    url: str,
-    admin: KeyPair | Credential,
-    ca: Path | None = None,
-    *,
-    replicas: int = 1,
-) -> None:
-    """``provision``, at a server or cluster that may come up within a minute. Raises NotProvisioned, BusUnavailable."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + UP_WALL_S
-    while True:
-        left = max(AGAIN_WALL_S, until - loop.time())
-        try:
-            return await provision(permissions, server, url, admin, ca, replicas=replicas, within_s=left)
-        except NotProvisioned as problem:
-            if not problem.passing or loop.time() > until:
-                raise
-            log.info("%s; it is tried again", problem)
-        await asyncio.sleep(AGAIN_WALL_S)
-
-
 async def provision(
     permissions: Permissions,
     server: str,
@@ -81,11 +58,13 @@ async def provision(
     *,
     replicas: int = 1,
     within_s: float = FIRST_CONNECT_S,
+    patience_s: float = 0.0,
 ) -> None:
     """Make or update what the topology needs at a server.
 
     replicas   copies of each stream, on as many servers of a cluster
     within_s   how long a server that is not up yet is waited for
+    patience_s   how long each stream and consumer is asked for again where a cluster is not whole yet
 
     Raises NotProvisioned, BusUnavailable.
     """
@@ -93,16 +72,28 @@ async def provision(
     await connection.open(within_s)
     try:
         for stream in streams(permissions, server, replicas=replicas):
-            await _make_stream(connection, server, stream)
+            await _patiently(partial(_make_stream, connection, server, stream), patience_s)
         for stream_name, consumer in consumers(permissions, server):
-            await _ask(
-                connection,
-                server,
-                f"CONSUMER.DURABLE.CREATE.{stream_name}.{consumer['durable_name']}",
-                {"stream_name": stream_name, "config": consumer},
-            )
+            what = f"CONSUMER.DURABLE.CREATE.{stream_name}.{consumer['durable_name']}"
+            body = {"stream_name": stream_name, "config": consumer}
+            await _patiently(partial(_ask, connection, server, what, body), patience_s)
     finally:
         await connection.close()
+
+
+async def _patiently(ask: Callable[[], Awaitable[None]], patience_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    until, next_word = loop.time() + patience_s, loop.time()
+    while True:
+        try:
+            return await ask()
+        except NotProvisioned as problem:
+            if not problem.passing or loop.time() >= until:
+                raise
+            if loop.time() >= next_word:
+                next_word += TELL_WALL_S
+                log.info("%s; it is tried again", problem)
+        await asyncio.sleep(AGAIN_WALL_S)
 
 
 async def empty(permissions: Permissions, server: str, connection: Connection) -> None:

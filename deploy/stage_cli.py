@@ -11,6 +11,7 @@ from deploy.condition import CannotRun, Condition, GivenUp
 from deploy.options import ClockPath, Data, Health, HealthHost, KeysFolder, Nats, Start, TopologyFile, Until
 
 log = logging.getLogger("gridparley.stage")
+UP_WALL_S = 60.0
 ClockFile = Annotated[
     Path, typer.Option("--file", "--clock", envvar="GRIDPARLEY_CLOCK", help="The clock file; on a volume for all.")
 ]
@@ -184,7 +185,8 @@ def provision(
         gridparley provision h07 --nats tls://nats-h07:4222 --keys /run/gridparley
     """
     from deploy.doors import Doors
-    from deploy.provision import NotProvisioned, provision_when_up
+    from deploy.provision import NotProvisioned
+    from deploy.provision import provision as make
     from deploy.stage import must_hold
 
     made = options.checked(options.loaded(topology))
@@ -197,7 +199,16 @@ def provision(
         doors = Doors(made, keys, url=nats)
         ring, ca = doors.key_ring(user), doors.ca_of(server)
         try:
-            await provision_when_up(doors.permissions, server, nats, ring, ca, replicas=replicas)
+            await make(
+                doors.permissions,
+                server,
+                nats,
+                ring,
+                ca,
+                replicas=replicas,
+                within_s=UP_WALL_S,
+                patience_s=UP_WALL_S,
+            )
         except NotProvisioned as problem:
             remedy = "is JetStream on there, and are there as many servers as --replicas?"
             raise GivenUp(f"{problem}: {remedy}") from None
