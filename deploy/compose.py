@@ -42,8 +42,8 @@ class Compose:
     def text(self) -> str:
         """The file."""
         topology = self.deployment.topology
-        for place in self.deployment.places:
-            self._server(place)
+        for one in self.deployment.places:
+            self._server(one)
         for server in topology.servers:
             self._provision(server)
         if self.deployment.simulated:
@@ -122,7 +122,6 @@ class Compose:
                 self._volume(f"nats-{place.name}", place.store),
             ],
             "networks": networks,
-            "healthcheck": _healthcheck(2),
         }
         if hub:
             service["labels"] = {"gridparley.doors": f"clients {CLIENT}, links {LEAVES}, over WebSocket {WEBSOCKET}"}
@@ -142,7 +141,7 @@ class Compose:
             [_network(server)],
             environment=environment,
             volumes=files,
-            depends_on={name: {"condition": "service_healthy"} for name in members},
+            depends_on=_after(*members),
         )
         service["restart"] = "on-failure:5"
         self.services[f"provision-{server}"] = service
@@ -156,16 +155,15 @@ class Compose:
             ["field"],
             environment={"GRIDPARLEY_DATA": "/data"},
             volumes=[self._volume("world", "/data")],
-            depends_on={"clock": {"condition": "service_healthy"}},
-            healthcheck=_healthcheck(2),
+            depends_on=_after("clock"),
         )
-        self.services["clock"] = self._ours(self.images.actor, ["clock"], ["field"], healthcheck=_healthcheck(2))
+        self.services["clock"] = self._ours(self.images.actor, ["clock"], ["field"])
 
     def _line(self, place: str, hardware: str) -> None:
         networks = [place] if hardware else [place, "field"]
         upstream = hardware or f"world:{modbus_port(self.deployment.topology, place)}"
         command = ["line", "--site", place, "--upstream", upstream, "--listen", f"0.0.0.0:{MODBUS}"]
-        more: Service = {} if hardware else {"depends_on": {"world": {"condition": "service_healthy"}}}
+        more: Service = {} if hardware else {"depends_on": _after("world")}
         self.services[f"line-{place}"] = self._ours(self.images.actor, command, networks, **more)
 
     # ---------------------------------------------------------------- actors
@@ -178,7 +176,7 @@ class Compose:
         awaited: dict[str, Any] = {f"provision-{server}": {"condition": "service_completed_successfully"}}
         if entry.device and address.site in deployment.lines:
             environment["GRIDPARLEY_GATEWAY"] = f"line-{address.site}:{MODBUS}"
-            awaited[f"line-{address.site}"] = {"condition": "service_started"}
+            awaited |= _after(f"line-{address.site}")
         agent = deployment.permissions.agent_of(address.role)
         if agent is not None and "database" in agent.settings.__struct_fields__:
             environment["GRIDPARLEY_DATA"] = "/data"
@@ -256,9 +254,11 @@ def _held() -> Service:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "stop_grace_period": "6s",
+        "healthcheck": {"interval": "2m", "timeout": "10s", "start_period": "2m"},
     }
 
 
-def _healthcheck(seconds: int) -> Service:
-    """Asked often where others wait for it; all else is asked as seldom as the image says."""
-    return {"interval": f"{seconds}s", "timeout": "3s", "retries": 30}
+def _after(*names: str) -> Service:
+    """Started before, not waited for: each of ours has patience with what it needs, and a look at a container's health
+    costs a tenth of a second of processor time, which a hundred containers cannot be asked for every second."""
+    return {name: {"condition": "service_started"} for name in names}
