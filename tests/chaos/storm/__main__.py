@@ -13,11 +13,12 @@ import msgspec
 
 from deploy.durations import duration_s
 from deploy.topology import TopologyError, find, load
+from tests.chaos.storm import disk
 from tests.chaos.storm.checks import ALL
 from tests.chaos.storm.gather import Gathered, gather
 from tests.chaos.storm.hands import Hands
 from tests.chaos.storm.log import BEGUN, GATHERED, STORM, Begun, read
-from tests.chaos.storm.plan import Kind, Plan, draw
+from tests.chaos.storm.plan import KINDS, Kind, Plan, draw, targets
 from tests.chaos.storm.street import Street, StreetFailed
 from tests.chaos.storm.verdict import Check, table
 
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--topology", default=str(HERE / "small.toml"), help="a topology file or name")
     parser.add_argument("--speed", type=float, default=None, help="run seconds per second; default: the topology's")
     parser.add_argument("--out", type=Path, default=None, help="folder; default runs/storm-<seed>-<time>")
+    parser.add_argument("--only", default="", help=f"kinds of fault, of {', '.join(KINDS)}; default: all")
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
     parser.add_argument("--judge", type=Path, help="judge the storm in this folder again")
     asked = parser.parse_args()
@@ -52,26 +54,34 @@ def main() -> int:
         return 2
     if asked.judge:
         return judge(asked.judge, topology, 0)
-    plan = draw(topology, asked.seed, length_s, _left_out())
-    print(plan.text(), flush=True)
-    if asked.plan:
-        return 0
     out = asked.out or Path("runs") / f"storm-{asked.seed}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    plan = draw(topology, asked.seed, length_s, _left_out(out, asked.only))
+    print(plan.text(), flush=True)
+    if asked.plan:
+        return 0
     (out / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
     street = Street(topology, file, out)
+    disks = [disk.store(street.run, server) for server in sorted(targets(plan.faults, "disk"))]
     try:
+        for folder in disks:
+            disk.mount(folder)
         code = asyncio.run(storm(street, plan, speed, duration_s(asked.for_)))
-    except StreetFailed as problem:
+    except (StreetFailed, disk.NoDisk) as problem:
         print(problem, file=sys.stderr)
         return 1
+    finally:
+        disk.unmount(disks)
     return judge(out, topology, code)
 
 
-def _left_out() -> dict[Kind, str]:
-    """Kinds of fault that cannot be done here, each with why."""
-    return dict.fromkeys(("hole", "slow", "skew", "disk", "flood"), "not built yet")
+def _left_out(out: Path, only: str) -> dict[Kind, str]:
+    """Kinds of fault that are not done here, each with why."""
+    if only:
+        return {kind: "not asked for" for kind in KINDS if kind not in only.split(",")}
+    why = disk.may_mount(out / "disk")
+    return {"disk": why} if why else {}
 
 
 async def storm(street: Street, plan: Plan, speed: float, wall_s: float) -> int:

@@ -1,7 +1,6 @@
 """What only the living servers and agents can tell, asked as the quiet ends: streams, books, counts, who answers."""
 
 import asyncio
-import base64
 import contextlib
 from bisect import bisect_left
 from datetime import datetime
@@ -23,6 +22,7 @@ from deploy.records import Event
 from deploy.topology import GRID, HUB
 
 ANSWER_WALL_S = 5.0
+BATCH = 500
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,8 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at one moment.
 
     stored    the words of TALKS, RECORDS and GROUPS of all servers, in each stream's order
-    books     address -> key -> its document, as KV_STATE has it
+    books     address -> key -> its document, as KV_STATE had it before the words were read: what it tells is there
+    moving    ``address.key`` of documents that were another a moment later
     letters   all dead letters
     counts    address -> what its bus has counted in this life; only who answered
     ailing    whom the street's own status showed as not well
@@ -48,6 +49,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     stored: tuple[Stored, ...] = ()
     books: dict[str, dict[str, msgspec.Raw]] = {}
+    moving: tuple[str, ...] = ()
     letters: tuple[store.DeadLetter, ...] = ()
     counts: dict[str, dict[str, int]] = {}
     ailing: tuple[str, ...] = ()
@@ -55,13 +57,18 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def gather(run: Path, at: float, instants: list[tuple[float, float]], ailing: list[str]) -> Gathered:
-    """``instants`` are (wall, run) pairs. Raises BusUnavailable when a server does not answer at all."""
+    """Of a run on this machine; else as ``gather_at``."""
     files = Files(run)
-    topology = Plan.read(files).topology
-    doors = Doors(topology, files.nats)
+    return await gather_at(Doors(Plan.read(files).topology, files.nats), at, instants, ailing)
+
+
+async def gather_at(doors: Doors, at: float, instants: list[tuple[float, float]], ailing: list[str]) -> Gathered:
+    """``instants`` are (wall, run) pairs. Raises BusUnavailable when a server does not answer at all."""
+    topology = doors.topology
     stored: list[Stored] = []
     books: dict[str, dict[str, msgspec.Raw]] = {}
     letters: list[store.DeadLetter] = []
+    moving: list[str] = []
     counts: dict[str, dict[str, int]] = {}
     unread: dict[str, int] = {}
     words = vocabulary()
@@ -69,16 +76,21 @@ async def gather(run: Path, at: float, instants: list[tuple[float, float]], aili
         admin = doors.connection(server, f"{server}.admin", "_R.admin")
         await admin.open()
         try:
+            first = await _books(admin)
             for stream in (store.TALKS, store.RECORDS, store.GROUPS):
-                for seq, wall, subject, data in await _all(admin, stream):
+                for seq, wall, subject, data in await all_of(admin, stream):
                     event, _ = read_word(subject, data, _run_time(instants, wall), words)
                     stored.append(Stored(server=server, stream=stream, seq=seq, event=event))
                 unread |= {f"{server} {stream} {name}": n for name, n in (await _unread(admin, stream)).items()}
-            for _, _, subject, data in await _all(admin, store.STATE):
-                address, _, key = subject.removeprefix("$KV.STATE.").rpartition(".")
-                if data:
-                    books.setdefault(address, {})[key] = msgspec.Raw(data)
-            for _, _, _, data in await _all(admin, store.DEAD):
+            books |= first
+            again = await _books(admin)
+            moving += [
+                f"{address}.{key}"
+                for address, book in first.items()
+                for key, document in book.items()
+                if again.get(address, {}).get(key) != document
+            ]
+            for _, _, _, data in await all_of(admin, store.DEAD):
                 with contextlib.suppress(msgspec.MsgspecError):
                     letters.append(msgspec.json.decode(data, type=store.DeadLetter))
         finally:
@@ -88,6 +100,7 @@ async def gather(run: Path, at: float, instants: list[tuple[float, float]], aili
         at=at,
         stored=tuple(stored),
         books=books,
+        moving=tuple(moving),
         letters=tuple(letters),
         counts=counts,
         ailing=tuple(ailing),
@@ -117,21 +130,33 @@ async def _ask(connection: Connection, what: str, body: dict[str, Any]) -> dict[
     raise BusUnavailable(connection.url, f"JetStream does not answer {what}")
 
 
-async def _all(admin: Connection, stream: str) -> list[tuple[int, float, str, bytes]]:
-    """(sequence, wall time, subject, payload) of every message."""
+async def all_of(admin: Connection, stream: str) -> list[tuple[int, float, str, bytes]]:
+    """(sequence, wall time, subject, payload) of every message, many at a time. Raises BusUnavailable."""
     info = await _ask(admin, f"STREAM.INFO.{stream}", {})
     if "error" in info:
         return []
-    found, seq, last = [], info["state"]["first_seq"], info["state"]["last_seq"]
-    while seq <= last:
-        answer = await _ask(admin, f"STREAM.MSG.GET.{stream}", {"seq": seq, "next_by_subj": ">"})
-        message = answer.get("message")
-        if message is None:
+    found: list[tuple[int, float, str, bytes]] = []
+    client, last = admin.client, info["state"]["last_seq"]
+    while (found[-1][0] if found else info["state"]["first_seq"] - 1) < last:
+        after = found[-1][0] if found else info["state"]["first_seq"] - 1
+        inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox)
+        batch = msgspec.json.encode({"seq": after + 1, "batch": BATCH})
+        await client.publish(f"$JS.API.DIRECT.GET.{stream}", batch, reply=inbox)
+        try:
+            while True:
+                message = await subscription.next_msg(timeout=ANSWER_WALL_S)
+                headers = message.headers or {}
+                if "Nats-Sequence" not in headers:
+                    break
+                wall = datetime.fromisoformat(_micro(headers["Nats-Time-Stamp"])).timestamp()
+                found.append((int(headers["Nats-Sequence"]), wall, headers["Nats-Subject"], bytes(message.data)))
+        except TimeoutError:
+            raise BusUnavailable(admin.url, f"JetStream does not tell what is in {stream}") from None
+        finally:
+            await subscription.unsubscribe()
+        if not found or found[-1][0] == after:
             break
-        wall = datetime.fromisoformat(_micro(message["time"])).timestamp()
-        data = base64.b64decode(message.get("data", ""))
-        found.append((message["seq"], wall, message["subject"], data))
-        seq = message["seq"] + 1
     return found
 
 
@@ -139,6 +164,15 @@ def _micro(text: str) -> str:
     """RFC 3339 with nanoseconds as Python reads it."""
     head, _, rest = text.rstrip("Z").partition(".")
     return f"{head}.{(rest + '000000')[:6]}+00:00"
+
+
+async def _books(admin: Connection) -> dict[str, dict[str, msgspec.Raw]]:
+    books: dict[str, dict[str, msgspec.Raw]] = {}
+    for _, _, subject, data in await all_of(admin, store.STATE):
+        address, _, key = subject.removeprefix("$KV.STATE.").rpartition(".")
+        if data:
+            books.setdefault(address, {})[key] = msgspec.Raw(data)
+    return books
 
 
 async def _unread(admin: Connection, stream: str) -> dict[str, int]:

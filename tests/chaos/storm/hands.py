@@ -12,9 +12,13 @@ from pathlib import Path
 import msgspec
 
 from deploy.control import Command
+from deploy.doors import die_with_parent
+from deploy.links import LinkState
+from tests.chaos.storm.disk import empty, fill, store
 from tests.chaos.storm.plan import Fault, Plan
 from tests.chaos.storm.street import ENVIRONMENT, LOOK_WALL_S, Street
 
+NARROW_BYTES_PER_WALL_S = 8_000.0
 WELL_WALL_S = 60.0
 """Who is not well again after so long is a fault of the product."""
 
@@ -54,10 +58,8 @@ class Hands:
     async def _one(self, fault: Fault) -> None:
         clock = self.street.clock
         await clock.sleep_until(self.origin + fault.at)
-        began = clock.now()
         try:
             async with self._going_on(fault):
-                self._note(Deed(fault=fault, began=began))
                 self._say(f"+{clock.now() - self.origin:6.0f} s  {fault.kind} {fault.target}")
                 await clock.sleep_until(self.origin + fault.until)
         except NotDone as why:
@@ -78,15 +80,21 @@ class Hands:
         with self._file.open("ab") as file:
             file.write(msgspec.json.encode(deed) + b"\n")
 
+    def _begin(self, fault: Fault) -> None:
+        """Called just before the blow, when all that it needs is at hand."""
+        self._note(Deed(fault=fault, began=self.street.clock.now()))
+
     @asynccontextmanager
     async def _going_on(self, fault: Fault) -> AsyncIterator[None]:
         match fault.kind:
             case "kill":
+                self._begin(fault)
                 await self._tell(Command(action="kill", address=fault.target))
                 await asyncio.sleep(2 * LOOK_WALL_S)  # until the status can know of it
                 yield
             case "stop":
-                pid = self._pid(fault.target)
+                pid = await asyncio.to_thread(self._pid, fault.target)
+                self._begin(fault)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
                 try:
@@ -95,17 +103,53 @@ class Hands:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
             case "cut":
+                self._begin(fault)
                 await self._tell(Command(action="cut", site=fault.target))
                 try:
                     yield
                 finally:
                     await asyncio.shield(self.street.tell(Command(action="mend", site=fault.target)))
+            case "hole" | "slow":
+                self._begin(fault)
+                await self._tell(Command(action="link", site=fault.target, link=_weather(fault)))
+                try:
+                    yield
+                finally:
+                    await asyncio.shield(self.street.tell(Command(action="mend", site=fault.target)))
+            case "skew":
+                self._begin(fault)
+                await self._tell(Command(action="skew", address=fault.target, ahead_s=fault.figure))
+                try:
+                    yield
+                finally:
+                    await asyncio.shield(self.street.tell(Command(action="skew", address=fault.target)))
             case "order":
+                self._begin(fault)
                 asking = asyncio.create_task(self._order(fault))
                 yield
                 await asking
-            case _:
-                raise NotDone(f"nobody here can do {fault.kind}")
+            case "disk":
+                folder = store(self.street.run, fault.target)
+                if not folder.is_mount():
+                    raise NotDone(f"{folder} is no disk of its own")
+                self._begin(fault)
+                await asyncio.to_thread(fill, folder)
+                try:
+                    yield
+                finally:
+                    empty(folder)
+            case "flood":
+                self._begin(fault)
+                rogue = await self._python(
+                    "tests.chaos.storm.flood", self.street.run, *_rogue(fault, self.street.clock.now())
+                )
+                try:
+                    yield
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        rogue.terminate()
+                    said, _ = await rogue.communicate()
+                    self._say(f"           {fault.target}'s rogue has said {said.decode().strip() or 'nothing'}")
 
     async def _tell(self, command: Command) -> None:
         error = await self.street.tell(command)
@@ -121,15 +165,33 @@ class Hands:
     async def _order(self, fault: Fault) -> None:
         """An operator's hand; an order that cannot be carried out in a storm is no fault."""
         words = ["order", "limit", fault.target, f"--{fault.variant}", f"{fault.figure:g}"]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "deploy.cli", *words, "--duration", f"{fault.for_s:.0f}s"),
+        process = await self._python("deploy.cli", *words, "--duration", f"{fault.for_s:.0f}s")
+        await process.communicate()
+
+    async def _python(self, module: str, *words: object) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *map(str, words)),
             cwd=self.street.folder,
             env=ENVIRONMENT,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
-        await process.wait()
+
+
+def _rogue(fault: Fault, now: float) -> tuple[object, ...]:
+    """How it is called: name, rate, run time, seed."""
+    return fault.target, fault.figure, now, fault.number
+
+
+def _weather(fault: Fault) -> LinkState:
+    if fault.kind == "hole":
+        return LinkState(hole=True)
+    if fault.variant == "narrow":
+        return LinkState(delay_s=fault.figure, bytes_per_s=NARROW_BYTES_PER_WALL_S)
+    return LinkState(delay_s=fault.figure, jitter_s=fault.figure)
 
 
 def deeds(file: Path) -> list[Deed]:

@@ -12,6 +12,7 @@ from contracts.all import conversations
 from contracts.kit import word_of
 from contracts.power_limit import limit_write
 from deploy.records import Event
+from tests.chaos.storm.flood import ROGUE
 from tests.chaos.storm.keep_limits import wire_s
 from tests.chaos.storm.log import Log, guard_chain, manager, of, site_chain, touches
 from tests.chaos.storm.verdict import Result, Violation
@@ -28,10 +29,10 @@ def _deal_words() -> set[str]:
 
 
 def deals(log: Log) -> Iterator[tuple[str, Deal]]:
-    """Every entry of every book of deals: whose, and what it says."""
+    """Every entry of every book of deals that stood still as it was read: whose, and what it says."""
     for address, book in log.gathered.books.items():
         for key, document in book.items():
-            if key.startswith("deal-"):
+            if key.startswith("deal-") and f"{address}.{key}" not in log.gathered.moving:
                 yield address, msgspec.json.decode(document, type=Deal)
 
 
@@ -97,12 +98,12 @@ def nothing_is_doubled(log: Log) -> Result:
     found = []
     times = Counter((one.server, one.stream, one.event.sender, one.event.id) for one in log.gathered.stored)
     for (server, stream, sender, id), count in times.items():
-        if id and count > 1:
+        if id and count > 1 and not id.startswith(ROGUE):  # who says one word often is stored often
             text = f"{sender} {id} is {count} times in {stream}"
             found.append(Violation(at=log.gathered.at, place=server, text=text))
     ends: defaultdict[tuple[str, str], dict[str, Event]] = defaultdict(dict)
     for event in (*(one.event for one in log.stored(TALKS)), *log.home_words):
-        if event.talk is not None and event.word in _ENDINGS:
+        if event.talk is not None and event.word in _ENDINGS and not event.id.startswith(ROGUE):
             ends[event.sender, event.talk][event.id] = event
     for (sender, talk), words in ends.items():
         if len(words) > 1:

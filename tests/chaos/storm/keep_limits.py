@@ -126,16 +126,21 @@ def silence_means_failsafe(log: Log) -> Result:
 
 
 def _silences(log: Log, site: str) -> list[Window]:
-    """When nothing of the guard could reach a site: its link, the hub or the control room was down or stopped."""
+    """When surely nothing of the guard could reach a site: its link, the hub or the control room was down or stopped.
+    How long it took until all was well again does not count: some of it may have got through by then."""
     rooms = [name for name in guard_chain(log, site) if ".cem." not in name and name != site]
-    whole = [
-        (deed.began, deed.well if deed.well is not None else float("inf"))
-        for deed in log.deeds
-        if deed.began is not None
-        and deed.fault.kind in ("cut", "hole", "stop", "kill")
-        and (deed.fault.target in rooms or (deed.fault.kind in ("cut", "hole") and deed.fault.target == site))
-    ]
-    return merged(whole)
+    return merged(
+        [
+            (deed.began, deed.ended)
+            for deed in log.deeds
+            if deed.began is not None
+            and deed.ended is not None
+            and (
+                (deed.fault.kind == "stop" and deed.fault.target in rooms)
+                or (deed.fault.kind in ("cut", "hole") and deed.fault.target == site)
+            )
+        ]
+    )
 
 
 def _back(log: Log, site: str, states: Sequence[LimitState], end: float) -> Iterator[Violation]:

@@ -8,7 +8,7 @@ import msgspec
 
 from contracts.roles import OPS
 from deploy.lines import LINES, line_places
-from deploy.topology import HUB, Topology
+from deploy.topology import GRID, HUB, Topology
 from deploy.world_spec import has_world
 
 Kind = Literal["kill", "stop", "cut", "hole", "slow", "skew", "disk", "flood", "order"]
@@ -26,9 +26,9 @@ _SHARES: dict[Kind, float] = {
 }
 WAVE_S = (60.0, 240.0)
 """Run time in which the faults of one wave begin."""
-SPELL_S = (150.0, 420.0)
+SPELL_S = (120.0, 330.0)
 """Quiet between the end of the last fault of a wave and the next wave."""
-AT_ONCE = (2, 6)
+AT_ONCE = (3, 8)
 APART_S = 60.0
 """Between two faults of one target: each is to be seen by itself."""
 
@@ -40,7 +40,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     target      an agent's address, ``world``, ``lines``, a server (``hub``, a site), or a site for its link
     figure      kill, stop, cut, hole: none; slow: seconds of delay each way; skew: seconds ahead; disk: none;
                 flood: words per wall second; order: W, a magnitude
-    variant     slow: ``jitter`` or ``narrow``; flood: whom it floods; order: the direction
+    variant     slow: ``jitter`` or ``narrow``; order: the direction
     """
 
     number: int
@@ -104,6 +104,7 @@ def _apart(one: Fault, other: Fault) -> bool:
 
 def _fault(dice: random.Random, topology: Topology, kind: Kind, at: float, number: int) -> Fault:
     agents = agents_of(topology)
+    devices = [str(address) for address, entry in topology.entries.items() if entry.device and address.site != GRID]
     sites = sorted(topology.sites)
     rest = [LINES] if line_places(topology) else []
     if has_world(topology):
@@ -127,7 +128,7 @@ def _fault(dice: random.Random, topology: Topology, kind: Kind, at: float, numbe
         case "disk":
             target, for_s = dice.choice([HUB, *sites]), dice.uniform(60.0, 200.0)
         case "flood":
-            target, for_s = dice.choice(agents), dice.uniform(40.0, 120.0)
+            target, for_s = dice.choice(devices), dice.uniform(40.0, 120.0)
             figure = float(dice.choice([500, 1000, 3000]))
         case "order":
             target, for_s = dice.choice(sites), dice.uniform(120.0, 600.0)
@@ -149,5 +150,6 @@ def agents_of(topology: Topology) -> list[str]:
     return [str(a) for a, entry in topology.entries.items() if a.role != OPS.name and not entry.attach]
 
 
-def targets(faults: Iterable[Fault]) -> set[str]:
-    return {fault.target for fault in faults}
+def targets(faults: Iterable[Fault], kind: Kind) -> set[str]:
+    """What the faults of one kind hit."""
+    return {fault.target for fault in faults if fault.kind == kind}

@@ -145,6 +145,8 @@ class Street:
             return "not connected" if target in status["not_connected"] else ""
         if self._server_pid(target) is None:
             return "no process"
+        if target in status["sick_servers"]:
+            return str(status["sick_servers"][target])
         place = "grid" if target == HUB else target
         away = [name for name in status["not_connected"] if name.startswith(f"{place}.")]
         links = topology.sites if target == HUB else [target]
