@@ -88,12 +88,17 @@ class FileExporter(SpanExporter):
 
 
 class _Overheard(logging.Handler):
-    """What the libraries complain of: kept as the cause of an outage, not written again with each attempt."""
+    """What the libraries complain of: its first line is the cause of an outage. They would say it at each attempt."""
 
     text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.text = record.getMessage()
+        if not self.text and record.name.startswith("opentelemetry.exporter"):
+            self.text = record.getMessage()[:300]
+
+    def taken(self) -> str:
+        text, self.text = self.text, ""
+        return text or "no answer"
 
 
 _overheard = _Overheard()
@@ -122,11 +127,11 @@ class Outages:
             self._lost += number
             if not self.away:
                 self.away = True
-                cause = _overheard.text or "no answer"
-                log.warning("no %s at %s until it takes them: %s", self._what, self._where, cause)
+                log.warning("no %s at %s until it takes them: %s", self._what, self._where, _overheard.taken())
         elif self.away:
             log.info("%s takes %s again; lost meanwhile: %d", self._where, self._what, self._lost)
             self.away, self._lost = False, 0
+            _overheard.taken()
 
 
 class PatientSpans(SpanExporter):

@@ -231,7 +231,7 @@ def watch(bus: "Bus") -> None:
     observe(DEAD, lambda: _by_code(bus.buried))
     observe(EVENTS, lambda: [(number, {"event": event}) for event, number in list(bus.counts.items())])
     observe(OPEN, lambda: [(bus.open_talks, {})])
-    observe(CONNECTED, lambda: [(bus.connection.connected, {})])
+    observe(CONNECTED, lambda: [(int(bus.connection.connected), {})])
     observe(RECONNECTS, lambda: [(bus.connection.reconnects, {})])
     observe(MAILBOX, lambda: [(bus.unread, {})])
     observe(OUTBOX, lambda: [(bus.outbox.waiting, {})])

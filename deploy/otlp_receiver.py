@@ -37,6 +37,7 @@ CONNECTIONS = 512
 REQUEST_WALL_S = 10.0
 IDLE_WALL_S = 300.0
 STOP_WALL_S = 1.0
+LINGER_WALL_S = 2.0
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _IDS = ("traceId", "spanId", "parentSpanId")
 
@@ -81,7 +82,7 @@ class Receiver:
         self.grpc_port = self.http_port = 0
         self._grpc_server: grpc.Server | None = None
         self._http_server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> "Receiver":
         """Raises OSError: a port is taken, or the folder cannot be written."""
@@ -99,9 +100,10 @@ class Receiver:
     async def __aexit__(self, *_: object) -> None:
         if self._http_server is not None:
             self._http_server.close()
-            for task in self._open:
-                task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+            for writer in self._open.values():
+                writer.transport.abort()
+            if self._open:
+                await asyncio.wait(self._open)
         if self._grpc_server is not None:
             await asyncio.to_thread(self._grpc_server.stop(STOP_WALL_S).wait)
 
@@ -162,7 +164,7 @@ class Receiver:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open.add(task)
+        self._open[task] = writer
         try:
             if len(self._open) <= CONNECTIONS:
                 while await self._one(reader, writer):
@@ -170,7 +172,7 @@ class Receiver:
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever asked is gone, or sends what is no request
         finally:
-            self._open.discard(task)
+            del self._open[task]
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
@@ -199,6 +201,8 @@ class Receiver:
         head = f"HTTP/1.1 {status}\r\nContent-Type: {said}\r\nContent-Length: {len(body)}\r\n"
         writer.write(f"{head}Connection: {'keep-alive' if more else 'close'}\r\n\r\n".encode() + body)
         await writer.drain()
+        if not more:
+            await _hear_out(reader, writer)
         return more
 
     @staticmethod
@@ -225,6 +229,16 @@ class Receiver:
         if path == "/v1/traces":
             return self._spans(_parsed(ExportTraceServiceRequest, plain, kind))
         return self._figures(_parsed(ExportMetricsServiceRequest, plain, kind))
+
+
+async def _hear_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let the other side finish: closing on what it still sends would take the answer from it."""
+    if writer.can_write_eof():
+        writer.write_eof()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_WALL_S):
+            while await reader.read(HEAD_BYTES):
+                pass
 
 
 def _taking(kind: type[Any], take: Callable[[Any], Message]) -> Callable[[bytes, grpc.ServicerContext], bytes]:
