@@ -32,9 +32,9 @@ from deploy.world_spec import modbus_port
 SPANS = {"otlp-grpc": 4317, "otlp-http": 4318}
 SCREEN = 16686
 _RECORDS_AT = "/records"
-_AGENT = Memory(80, 192)
-_OF_ROLE = {CEM.name: Memory(128, 320, 50), FORECASTER.name: Memory(192, 512, 20)}
-_WORLD, _LINE, _CLOCK, _RECORD = Memory(384, 1024, 250), Memory(48, 128), Memory(64, 160), Memory(128, 512, 20)
+_AGENT = Memory(64, 160)
+_OF_ROLE = {CEM.name: Memory(96, 320, 50), FORECASTER.name: Memory(192, 512, 20)}
+_WORLD, _LINE, _CLOCK, _RECORD = Memory(384, 1024, 250), Memory(48, 128), Memory(48, 128), Memory(96, 512, 20)
 
 
 def grid_side(plan: Plan) -> list[Object]:

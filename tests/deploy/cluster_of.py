@@ -24,6 +24,7 @@ class Pod:
 
     @property
     def container(self) -> Object:
+        only: Object
         (only,) = self.spec["containers"]
         return only
 
@@ -94,7 +95,8 @@ def matches(selector: Object, labels: dict[str, str]) -> bool:
         assert wanted["operator"] == "In"
         if labels.get(wanted["key"]) not in wanted["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted_labels: dict[str, str] = selector.get("matchLabels", {})
+    return wanted_labels.items() <= labels.items()
 
 
 def _ports(rules: list[Object], end: str, peer: Pod, namespace: str) -> set[int]:
