@@ -429,15 +429,26 @@ def _speak(site: str, say: Told) -> None:
 
     from agents.app.ask_home import NobodyThere
     from bus.transport import BusUnavailable, NotStored
-    from deploy.control import NoRunHere, current
+    from deploy.control import NoRunHere
+    from deploy.reach import reach
+    from deploy.topology import TopologyError
 
     async def life() -> list[str]:
-        async with voice(Path(current().folder), site) as home:
+        async with voice(reach(), site) as home:
             return await say(home) or []
 
     try:
         lines = anyio.run(life)
-    except (NoRunHere, CannotSpeak, NobodyThere, BusUnavailable, NotStored, FileNotFoundError, _Refused) as problem:
+    except (
+        NoRunHere,
+        CannotSpeak,
+        NobodyThere,
+        BusUnavailable,
+        NotStored,
+        OSError,
+        TopologyError,
+        _Refused,
+    ) as problem:
         typer.secho(str(problem), err=True, fg=typer.colors.RED)
         raise typer.Exit(1) from None
     except BaseExceptionGroup as group:

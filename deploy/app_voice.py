@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 
@@ -19,14 +18,13 @@ from agents.kit.skill import RESTORES, marks_of
 from bus import tracing
 from bus.address import Address
 from bus.bus import Bus, Heard
-from bus.clock import Clock, SharedClock
+from bus.clock import Clock
 from bus.store import State
 from contracts.customer import PlanShown
 from contracts.roles import APP, CEM
 from contracts.system import Hello
 from contracts.tariff import PriceInfo
-from deploy.doors import Doors
-from deploy.processes import Files, Plan
+from deploy.reach import Reach
 from deploy.topology import Topology
 
 TOLD_WALL_S = 3.0
@@ -63,16 +61,13 @@ class Voice:
 
 
 @asynccontextmanager
-async def voice(folder: Path, site: str) -> AsyncIterator[Voice]:
-    """Speak at a home of a run. Raises CannotSpeak, BusUnavailable, NotStored, FileNotFoundError."""
-    files = Files(folder)
-    topology = Plan.read(files).topology
-    who = _who(topology, site)
-    doors = Doors(topology, files.nats)
-    bus = doors.bus(who, SharedClock(files.clock))
-    tracing.start(APP.name, str(who), folder=files.spans)
+async def voice(here: Reach, site: str) -> AsyncIterator[Voice]:
+    """Speak at a home. Raises CannotSpeak, BusUnavailable, NotStored, FileNotFoundError."""
+    who = _who(here.topology, site)
+    bus = here.doors.bus(who, here.clock)
+    tracing.start(APP.name, str(who), folder=here.spans)
     try:
-        async with attached(bus, doors.permissions.peers(who)) as made:
+        async with attached(bus, here.doors.permissions.peers(who)) as made:
             yield made
     finally:
         tracing.stop()

@@ -54,6 +54,7 @@ class Compose:
             self._agent(address)
         if self.deployment.recorder is not None:
             self._recorder(self.deployment.recorder)
+        self._tools()
         self._traces()
         self._watchers()
         return yaml.safe_dump(
@@ -201,6 +202,18 @@ class Compose:
             volumes=[*files, self._volume("records", "/records")],
             depends_on={f"provision-{HUB}": {"condition": "service_completed_successfully"}},
         )
+
+    # ---------------------------------------------------------------- who comes and goes
+
+    def _tools(self) -> None:
+        """``docker compose run --rm operator order ...``, ``docker compose run --rm h07.app.phone app why h07``."""
+        for address in self.deployment.tools:
+            server = self.deployment.server_of(address)
+            environment, files = self._signed_in(server, str(address))
+            service = self._ours(self.images.actor, ["--help"], [address.site], environment=environment, volumes=files)
+            service["healthcheck"] = {"disable": True}
+            name = address.name if address.site == GRID else str(address)
+            self.services[name] = {**service, "profiles": ["tools"], "restart": "no"}
 
     # ---------------------------------------------------------------- who watches
 

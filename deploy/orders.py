@@ -1,19 +1,15 @@
 """An operator's orders to the control room of a running street, over its bus, and the answers in plain words."""
 
-from pathlib import Path
-
 import anyio
 
 from bus import tracing
 from bus.address import Address
 from bus.bus import Bus
-from bus.clock import SharedClock
 from contracts.kit import Conversation, Lapsed, Message
 from contracts.operator import ORDERS, Done, NotDone, OrderAnswers, OrderGroupMessage, OrderPower
 from contracts.roles import DSO, OPS
-from deploy.doors import Doors
-from deploy.processes import Files, Plan
 from deploy.provision import OPERATOR
+from deploy.reach import Reach
 from deploy.topology import GRID, Topology
 from deploy.wording import kw
 
@@ -25,19 +21,15 @@ class CannotOrder(Exception):
     """The topology has nobody to order, or nobody to be ordered."""
 
 
-async def order(folder: Path, word: Message) -> tuple[Done | NotDone | None, str]:
-    """Say an order in a run's folder; (answer, talk), the answer None when the control room stayed silent.
+async def order(here: Reach, word: Message) -> tuple[Done | NotDone | None, str]:
+    """Say an order; (answer, talk), the answer None when the control room stayed silent.
 
     Raises CannotOrder, BusUnavailable, FileNotFoundError.
     """
-    files = Files(folder)
-    plan = Plan.read(files)
-    operator, control_room = _who(plan.topology)
-    tracing.start(OPS.name, str(operator), folder=files.spans)
+    operator, control_room = _who(here.topology)
+    tracing.start(OPS.name, str(operator), folder=here.spans)
     try:
-        return await _order(
-            Doors(plan.topology, files.nats).bus(operator, SharedClock(files.clock)), control_room, word
-        )
+        return await _order(here.doors.bus(operator, here.clock), control_room, word)
     finally:
         tracing.stop()
 

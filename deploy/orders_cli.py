@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -165,17 +164,17 @@ def power(site: Site) -> None:
 def _say(word_at: Callable[[datetime], Message]) -> None:
     import anyio
 
-    from bus.clock import SharedClock
     from bus.transport import BusUnavailable
-    from deploy.control import NoRunHere, current
+    from deploy.control import NoRunHere
     from deploy.orders import CannotOrder, order, told
-    from deploy.processes import Files
+    from deploy.reach import reach
+    from deploy.topology import TopologyError
 
     try:
-        folder = Path(current().folder)
-        word = word_at(datetime.fromtimestamp(SharedClock(Files(folder).clock).now(), UTC))
-        answer, talk = anyio.run(order, folder, word)
-    except (NoRunHere, CannotOrder, BusUnavailable, FileNotFoundError) as problem:
+        here = reach()
+        word = word_at(datetime.fromtimestamp(here.clock.now(), UTC))
+        answer, talk = anyio.run(order, here, word)
+    except (NoRunHere, CannotOrder, BusUnavailable, FileNotFoundError, TopologyError, ValueError) as problem:
         typer.secho(str(problem), err=True, fg=typer.colors.RED)
         raise typer.Exit(1) from None
     if answer is None:

@@ -1,4 +1,4 @@
-"""A topology made ready to be deployed: one folder with what each container is given, and nothing that it must not have.
+"""A topology made ready to be deployed: one folder with what each container is given, and nothing more.
 
 ``<folder>/keys`` and ``<folder>/tls`` are the deployer's: all seeds and the certificate authority, mode 0600. What is
 mounted into containers (``servers/<server>``, ``agents/<name>``, ``topology``) can be read by any user inside, as a
@@ -21,6 +21,7 @@ from deploy.lines import line_places
 from deploy.nats_config import write_configs
 from deploy.permissions import Permissions
 from deploy.places import Hosts, Place, containers
+from deploy.provision import OPERATOR
 from deploy.roster import Roster
 from deploy.settings import gateways
 from deploy.topology import GRID, HUB, Topology
@@ -69,6 +70,15 @@ class Deployment:
         """The grid side's recorder, where the topology has one."""
         address = Address(GRID, OPS.name, RECORDER)
         return address if address in self.topology.entries else None
+
+    @property
+    def tools(self) -> list[Address]:
+        """Identities of who comes and goes: the operator's hand, people's phones."""
+        return [
+            address
+            for address, entry in self.topology.entries.items()
+            if entry.attach or (address.role == OPS.name and address.name == OPERATOR)
+        ]
 
     @property
     def not_done(self) -> list[str]:
@@ -137,6 +147,7 @@ def prepare(
 def _identities(deployment: Deployment) -> Iterator[str]:
     """Every container that signs in, by the name of its seed."""
     yield from (str(address) for address in deployment.agents)
+    yield from (str(address) for address in deployment.tools)
     yield from (f"{server}.admin" for server in deployment.topology.servers)
     if deployment.recorder is not None:
         yield str(deployment.recorder)
