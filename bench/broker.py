@@ -26,6 +26,7 @@ from deploy.provision import MAX_CONSUMERS
 
 _T = TypeVar("_T")
 READY_WALL_S = 10.0
+LIMITS = "max_payload: 64KB\nmax_control_line: 1KB"
 """Of one stream: the server's own limit is 1,000 unless the stream says more."""
 CONSUMED = {
     store.TALKS: ("to.{agent}.>", HOME + "to.{agent}.>"),
@@ -52,8 +53,8 @@ def free_port() -> int:
 class Broker:
     """One server process. It may be killed, frozen and started again on the same port and store."""
 
-    def __init__(self, folder: Path, authorization: str = "") -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, authorization: str = "", limits: str = LIMITS) -> None:
+        self.folder, self.port, self._limits = folder, free_port(), limits
         self.config = folder / "nats.conf"
         self.process: subprocess.Popen[bytes] | None = None
         self.authorize(authorization)
@@ -65,14 +66,14 @@ class Broker:
     def authorize(self, authorization: str) -> None:
         """Write the configuration anew; it counts from the next start or reload."""
         self.config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\nmax_payload: 64KB\nmax_control_line: 1KB\nwrite_deadline: "2s"\n'
+            f'listen: "127.0.0.1:{self.port}"\n{self._limits}\nwrite_deadline: "2s"\n'
             f'jetstream {{ store_dir: "{self.folder / "store"}" }}\n{authorization}\n'
         )
 
-    def start(self) -> None:
+    def start(self, within_s: float = READY_WALL_S) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen([server_binary(), "-c", str(self.config)], stdout=log, stderr=log)
-        until = time.monotonic() + READY_WALL_S
+        until = time.monotonic() + within_s
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:

@@ -41,7 +41,7 @@ class KeyPair:
     def __init__(self, private: Ed25519PrivateKey, kind: Kind = "user") -> None:
         self._private, self.kind = private, kind
         raw = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.public = _text(bytes([_PREFIX[kind]]) + raw)
+        self.public = self.text_of(raw, kind)
 
     @classmethod
     def new(cls, kind: Kind = "user") -> "KeyPair":
@@ -63,6 +63,11 @@ class KeyPair:
     @classmethod
     def from_file(cls, path: Path, kind: Kind = "user") -> "KeyPair":
         return cls.from_seed(path.read_text(), kind)
+
+    @staticmethod
+    def text_of(raw: bytes, kind: Kind = "user") -> str:
+        """The text form of a raw public key, 32 bytes."""
+        return _text(bytes([_PREFIX[kind]]) + raw)
 
     @property
     def seed(self) -> str:

@@ -230,7 +230,7 @@ class Fleet:
         """For who watches the servers and pushes the account to them. Needs system.nk."""
         name = f"{HUB}.sys"
         issued, expires = self._admit("system", name, public, (), valid, old_key)
-        return fleet_claims.user(self._seed("system"), public, name, None, None, issued, expires)
+        return fleet_claims.system_user(self._seed("system"), public, name, issued, expires)
 
     def _explicit(self, kind: str, name: str, public: str, rights: Rights, valid: timedelta, old_key: OldKey) -> str:
         issued, expires = self._admit(kind, name, public, (), valid, old_key)

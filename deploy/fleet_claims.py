@@ -14,14 +14,28 @@ from deploy.permissions import Rights
 _ALL = -1  # no limit
 _STREAM_LIMITS = {"mem_storage": _ALL, "disk_storage": _ALL, "streams": _ALL, "consumer": _ALL}
 _LIMITS = {"subs": _ALL, "data": _ALL, "payload": _ALL, "imports": _ALL, "exports": _ALL, "wildcards": True}
-_USER_LIMITS = {"subs": _ALL, "data": _ALL, "payload": _ALL}
+MAX_WORD = 65_536
+"""Bytes that a user may say at once. The hub takes more, from its system user alone: the account's JWT with its list of
+revocations (94 bytes each)."""
+_USER_LIMITS = {"subs": _ALL, "data": _ALL, "payload": MAX_WORD}
+_SYSTEM_LIMITS = {"subs": _ALL, "data": _ALL, "payload": _ALL}
 
 
-def sign(issuer: KeyPair, subject: str, name: str, nats: Mapping[str, Any], issued: int, expires: int | None) -> str:
+def sign(
+    issuer: KeyPair,
+    subject: str,
+    name: str,
+    nats: Mapping[str, Any],
+    issued: int,
+    expires: int | None,
+    audience: str = "",
+) -> str:
     """One JWT. Instants are whole seconds since 1970; ``expires`` None means never."""
     claims: dict[str, Any] = {"iat": issued, "iss": issuer.public, "name": name, "sub": subject, "nats": nats}
     if expires is not None:
         claims["exp"] = expires
+    if audience:
+        claims["aud"] = audience
     digest = hashlib.sha256(msgspec.json.encode(claims)).digest()
     claims["jti"] = base64.b32encode(digest).decode().rstrip("=")
     text = f"{_HEAD}.{_unpadded(msgspec.json.encode(claims))}"
@@ -82,14 +96,24 @@ def scoped_user(
     return sign(signer, public, name, nats, issued, expires)
 
 
-def user(
-    signer: KeyPair, public: str, name: str, of: str | None, rights: Rights | None, issued: int, expires: int
-) -> str:
-    """A user with rights of its own; ``rights`` None: all of the account. ``of`` None: the account itself signs."""
-    more = {} if of is None else {"issuer_account": of}
-    allowed = _rights(rights) if rights is not None else {"pub": {}, "sub": {}}
-    nats = {"type": "user", "version": 2, **more, **allowed, **_USER_LIMITS, "allowed_connection_types": ["STANDARD"]}
+def user(signer: KeyPair, public: str, name: str, of: str, rights: Rights, issued: int, expires: int) -> str:
+    """A user with rights of its own."""
+    nats = {
+        "type": "user",
+        "version": 2,
+        "issuer_account": of,
+        **_rights(rights),
+        **_USER_LIMITS,
+        "allowed_connection_types": ["STANDARD"],
+    }
     return sign(signer, public, name, nats, issued, expires)
+
+
+def system_user(account: KeyPair, public: str, name: str, issued: int, expires: int) -> str:
+    """A user of the system account, whose own key signs: it may do everything there."""
+    rights: dict[str, Any] = {"pub": {}, "sub": {}}
+    nats = {"type": "user", "version": 2, **rights, **_SYSTEM_LIMITS, "allowed_connection_types": ["STANDARD"]}
+    return sign(account, public, name, nats, issued, expires)
 
 
 def _rights(rights: Rights) -> dict[str, Any]:

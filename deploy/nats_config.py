@@ -43,13 +43,13 @@ def config(permissions: Permissions, keys: Keys, place: Place, *, accounts: str 
         if place.monitor
         else "",
     ]
-    # A JWT that gives its rights one by one is longer than any subject.
-    line = "16KB" if accounts else "4KB "
+    # A JWT that gives its rights one by one is longer than any subject, an account with its revocations than any word.
+    line, payload = ("16KB", "8MB ") if accounts else ("4KB ", "64KB")
     # An acknowledged word survives a power cut: of one server by its disk, of a cluster by its majority besides.
     return f"""# Made from the topology by gridparley. Holds a secret at a site: mode 0600.
 server_name: {place.name if place.name.startswith("$") else _text(place.name)}
 listen: {_text(place.listen)}
-max_payload: 64KB        # no word is near it
+max_payload: {payload}        # no word is near it
 max_control_line: {line}   # subjects are about 100 bytes; a sign-in needs the room
 max_subscriptions: 4096  # of one connection
 ping_interval: "20s"

@@ -307,6 +307,20 @@ async def test_an_account_that_another_operator_signed_lets_nobody_in_and_is_hea
         await eventually(lambda: dso.connection.connected)
 
 
+async def test_a_long_list_of_revocations_is_taken_and_nobody_else_may_say_as_much() -> None:
+    async with fleet_grid() as (run, servers):
+        dso = await run.bus(DSO)
+        list(servers.fleet.sites((f"s{n}", KeyPair.new().public) for n in range(1000)))
+        with servers.fleet._ledger() as ledger:
+            for n in range(1000):
+                ledger.revoke(ledger.of(f"s{n}")[0], 1)
+        assert len(servers.fleet.sign_account()) > 80_000
+        await servers.push()
+        assert dso.connection.connected
+        dso.connection.client.post(f"PUB dead.{DSO} ".encode(), bytes(100_000))
+        await eventually(lambda: "maximum payload" in hub_log(servers).lower())
+
+
 async def test_an_account_that_is_none_is_not_taken_and_it_is_said() -> None:
     async with fleet_grid() as (_, servers):
         write_secret(servers.fleet.folder / "account.jwt", "no.jwt.atall")
