@@ -1,20 +1,32 @@
 """A run of one process per actor and no launcher: clock, world, recorders, streams, agents, each by its command."""
 
+import json
 import signal
+import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
+from nats.errors import Error as NatsError
 from typer.testing import CliRunner
 
 from bus.clock import SharedClock
+from bus.nkeys import KeyPair
+from bus.transport import Connection
 from deploy import records, stage_cli
 from deploy.bundle import bundle
 from deploy.clock_keeper import Lags
 from deploy.condition import CannotRun
+from deploy.permissions import Permissions
+from deploy.ports import free_ports
+from deploy.provision import provision, streams
 from deploy.report import write_report
+from deploy.roster import Roster
 from deploy.run_facts import RECORDS, TRUTH, RunEnd, RunFacts
+from deploy.servers import nats_server
 from deploy.stage import clock_names, must_hold
 from deploy.talks import HOMES
 from deploy.topology import TopologyError, load
@@ -168,6 +180,60 @@ async def test_who_cannot_do_what_it_is_told_says_why_and_what_to_do(tmp_path: P
         run.start("other", "record", **told)
         assert await run.code("other") == 2
         assert "holds another run (street, from 2016-05-20T10:00:00+02:00 on): choose another" in run.says("other")
+
+
+async def info(connection: Connection, stream: str) -> dict[str, Any]:
+    with anyio.fail_after(60):
+        while True:
+            with suppress(TimeoutError, NatsError):
+                return json.loads(await connection.request(f"$JS.API.STREAM.INFO.{stream}", b""))
+
+
+@pytest.mark.timeout(240)
+async def test_streams_are_made_in_as_many_copies_as_a_cluster_has_servers_that_come_up_one_by_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mini.toml").write_text(MINI)
+    ports = free_ports(6)
+    url = f"nats://127.0.0.1:{ports[0]}"
+    routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports[3:])
+    permissions, admin = Permissions(load(tmp_path / "mini.toml"), Roster()), KeyPair.new()
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(number: int) -> None:
+        config = tmp_path / f"{number}.conf"
+        config.write_text(
+            f"server_name: n{number}\nlisten: 127.0.0.1:{ports[number]}\n"
+            f'jetstream {{ store_dir: "{tmp_path}/{number}" }}\n'
+            f'cluster {{ name: hub, listen: "127.0.0.1:{ports[3 + number]}", routes: [{routes}] }}\n'
+        )
+        with (tmp_path / f"{number}.log").open("wb") as out:
+            servers.append(subprocess.Popen([nats_server(), "--config", config], stdout=out, stderr=out))
+
+    made = anyio.Event()
+
+    async def make() -> None:
+        await provision(permissions, "hub", url, admin, replicas=3, within_s=90, patience_s=90)
+        made.set()
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(make)
+            start(0)
+            lone = Connection(url, name="test", inbox="_R.test")
+            await lone.open(90)
+            assert not made.is_set()  # one of three has no leader
+            start(1)
+            start(2)
+        await make()  # again: nothing changes
+        for stream in streams(permissions, "hub"):
+            told = await info(lone, stream["name"])
+            assert (told["config"]["num_replicas"], len(told["cluster"]["replicas"])) == (3, 2)
+        await lone.close()
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
 
 
 @pytest.mark.parametrize(
