@@ -114,9 +114,8 @@ class Ears:
 
     async def take_stored(self, subject: str, payload: bytes, token: str) -> None:
         """A durable word from its stream. It is acknowledged once it has been dealt with, whichever copy that was."""
-        try:
-            key = f"{_sender_of(subject)} {id_of(payload)}"
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        key = self._key_of(subject, payload)
+        if key is None:
             await self._room()
             self.receive(subject, payload)  # to the dead letters; it will not get better
             self._mouth.acknowledge(token)
@@ -130,6 +129,19 @@ class Ears:
             self.hands.tokens[key] = token
             await self._room()
             self.receive(subject, payload)
+
+    def _key_of(self, subject: str, payload: bytes) -> str | None:
+        """Which word this is; None when it cannot be read, and then an id in it stands for nothing."""
+        try:
+            key = f"{_sender_of(subject)} {id_of(payload)}"
+            if not self._is_known(key):
+                word = self._known.get(subject) or self.listeners.resolve(subject)
+                if word is None:
+                    return None
+                word.decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
+            return None
+        return key
 
     async def _room(self) -> None:
         """Stored words can wait; they must not push out what cannot."""

@@ -323,3 +323,29 @@ async def test_only_what_is_listened_to_is_heard(streams):
         await until(lambda: heard)
         assert heard == [EVSE]
         assert cem.counts["arrived"] == 1
+
+
+async def test_stored_words_that_cannot_be_read_never_come_again(streams):
+    """Several with one id: who may write into a mailbox could otherwise keep reader and stream busy for ever."""
+    poison = wrapped(sample(SetLimit), talk="t-1").replace(b'"body":{', b'"body":17,"was":{')
+    subject, unknown = to(CEM, DSO, SetLimit), to(CEM, DSO, SetLimit).replace(".1.set_limit", ".1.no_such_word")
+    async with alive(CEM, streams.url, hears_limits) as cem, alive(DSO, streams.url) as dso:
+        for number in range(5):
+            dso.connection.publish(subject if number else unknown, poison)
+        await until(lambda: cem.counts["undecodable"] >= 4)
+
+        async def left() -> int:
+            asked = f"$JS.API.CONSUMER.INFO.{store.TALKS}.{store.consumer_name(CEM)}"
+            info = msgspec.json.decode(await dso.connection.request(asked, b""))
+            return info["num_pending"] + info["num_ack_pending"]
+
+        with anyio.fail_after(20):
+            while True:
+                await cem.catch_up()
+                await cem.connection.barrier()
+                if await left() == 0:
+                    break
+                await anyio.sleep(0.05)
+        before = cem.counts["undecodable"]
+        await cem.catch_up()
+        assert cem.counts["undecodable"] == before <= 10, "once as it was heard, once as it was read"
