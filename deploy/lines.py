@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
+import anyio
+
 from agents.drivers.front import Front, FrontSettings
 from contracts.device_file import load as load_device
 from deploy.topology import GRID, AgentEntry, Topology
@@ -49,7 +51,7 @@ async def run_lines(
     await serve(fronts, ready, stop())
 
 
-async def serve(fronts: list[Front], ready: Callable[[], None], stop: asyncio.Event) -> None:
+async def serve(fronts: list[Front], ready: Callable[[], None], stop: asyncio.Event | anyio.Event) -> None:
     """Until ``stop``; ``ready`` when all listen. Raises OSError when a port is taken."""
     try:
         for front in fronts:

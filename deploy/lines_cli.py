@@ -1,16 +1,19 @@
 """One Modbus line alone: ``gridparley line``."""
 
-import asyncio
 import logging
-import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agents.drivers.front import Front, FrontSettings
+from deploy import options
 from deploy.lines import front_settings, serve
+from deploy.options import Health, HealthHost, TopologyFile
 from deploy.settings import gateways
 from deploy.topology import GRID, TopologyError, load
+
+if TYPE_CHECKING:
+    from deploy.condition import Condition
 
 log = logging.getLogger("gridparley.line")
 
@@ -27,7 +30,9 @@ def command(
     upstream: Annotated[str, typer.Option(help="HOST:PORT of the hardware. Default: the site's `gateway`.")] = "",
     listen: Annotated[str, typer.Option(help="[HOST:]PORT for the agents; 0.0.0.0:502 in a container.")] = "5020",
     site: Annotated[str, typer.Option(help="Site of the topology (or grid): its products' gaps and timeouts.")] = "",
-    topology: Annotated[str, typer.Option(help="Topology file or name, with --site.")] = "street",
+    topology: TopologyFile = "street",
+    health: Health = 0,
+    health_host: HealthHost = options.LOOPBACK,
 ) -> None:
     """Own one Modbus line for all agents of a site, as a container or beside real hardware.
 
@@ -40,9 +45,6 @@ def command(
 
         gridparley line --site h07 --topology my-street.toml --listen 0.0.0.0:502
     """
-    from deploy.condition import live, stop_event
-    from deploy.log_lines import configure_logging
-
     try:
         settings = FrontSettings()
         if site:
@@ -60,12 +62,13 @@ def command(
     except (ValueError, TopologyError) as problem:
         typer.secho(str(problem), err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from None
-    configure_logging()
     front = Front(where, settings, host=host, port=port)
 
-    async def life() -> None:
-        stop = stop_event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
-        await serve([front], lambda: log.info("%s is served at %s:%d", front.name, front.host, front.port), stop)
+    async def life(condition: "Condition") -> None:
+        def ready() -> None:
+            condition.ready()
+            log.info("%s is served at %s:%d", front.name, front.host, front.port)
 
-    raise typer.Exit(live("the line", life))
+        await serve([front], ready, condition.stop)
+
+    raise options.lived("the line", life, health_host, health)

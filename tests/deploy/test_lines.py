@@ -16,6 +16,7 @@ from deploy.lines import front_settings, line_places
 from deploy.lines_cli import command
 from deploy.ports import free_ports
 from deploy.topology import Topology, load
+from tests.deploy.test_health import ask
 from world.modbus import Gateway, SimulatedUnit
 
 TOPOLOGY = """
@@ -58,11 +59,9 @@ def test_one_line_alone_serves_what_is_behind_it_and_ends_in_order(tmp_path: Pat
         gateway = Gateway([meter])
         await gateway.start()
         topology(tmp_path, gateway.port)
-        (port,) = free_ports(1)
-        named = {
-            "upstream": ["--upstream", f"127.0.0.1:{gateway.port}"],
-            "site": ["--site", "h07", "--topology", "one.toml"],
-        }
+        port, health = free_ports(2)
+        named = {"upstream": ["--upstream", f"127.0.0.1:{gateway.port}"], "site": ["--site", "h07"]}
+        told = {"GRIDPARLEY_TOPOLOGY": "one.toml", "GRIDPARLEY_HEALTH": str(health)}
         line = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -72,13 +71,14 @@ def test_one_line_alone_serves_what_is_behind_it_and_ends_in_order(tmp_path: Pat
             "--listen",
             str(port),
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **told},
             stderr=subprocess.PIPE,
         )
         try:
             assert line.stderr is not None
             said = await line.stderr.readline()
             assert f"127.0.0.1:{gateway.port} is served at 127.0.0.1:{port}" in said.decode()
+            assert await asyncio.to_thread(ask, health) == (200, "well\n")
             for _ in range(2):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(READ)
