@@ -9,7 +9,8 @@ import yaml
 from bus.address import Address
 from contracts.roles import FORECASTER
 from deploy.places import CLIENT, LEAVES, MONITOR, WEBSOCKET, Place
-from deploy.render import Deployment, server_name
+from deploy.provision import consumers, streams
+from deploy.render import Deployment, digest, server_name
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
 
@@ -18,7 +19,8 @@ MODBUS = 5020
 JAEGER = "jaegertracing/jaeger:2.10.0"
 PROMETHEUS = "prom/prometheus:v3.5.0"
 GRAFANA = "grafana/grafana:12.1.1"
-OTLP = "http://traces:4318"
+GRPC, HTTP = 4317, 4318
+OTLP = f"http://traces:{HTTP}"
 Service = dict[str, Any]
 
 
@@ -143,6 +145,9 @@ class Compose:
             environment=environment,
             volumes=files,
             depends_on=_after(*members),
+            labels=_facts(
+                digest(streams(self.deployment.permissions, server), consumers(self.deployment.permissions, server))
+            ),
         )
         service["restart"] = "on-failure:5"
         self.services[f"provision-{server}"] = service
@@ -157,8 +162,11 @@ class Compose:
             environment={"GRIDPARLEY_DATA": "/data"},
             volumes=[self._volume("world", "/data")],
             depends_on=_after("clock"),
+            labels=_facts(digest(self.deployment.topology)),
         )
-        self.services["clock"] = self._ours(self.images.actor, ["clock"], ["field"])
+        self.services["clock"] = self._ours(
+            self.images.actor, ["clock"], ["field"], labels=_facts(digest(self.deployment.topology))
+        )
 
     def _line(self, place: str, hardware: str) -> None:
         networks = [place] if hardware else [place, "field"]
@@ -190,6 +198,7 @@ class Compose:
             environment=environment,
             volumes=volumes,
             depends_on=awaited,
+            labels=_facts(deployment.facts_of(address)),
         )
 
     def _recorder(self, address: Address) -> None:
@@ -221,8 +230,9 @@ class Compose:
         """Takes spans where nobody has a Jaeger: ``gridparley trace`` reads what it writes."""
         self.services["traces"] = {
             "image": self.images.actor,
-            "command": ["traces", "--out", "/spans"],
+            "command": ["traces", "--out", "/spans", "--grpc", f"0.0.0.0:{GRPC}", "--http", f"0.0.0.0:{HTTP}"],
             **_held(),
+            "environment": {"GRIDPARLEY_HEALTH": str(HTTP)},
             "volumes": [self._volume("spans", "/spans")],
             "networks": self._places(),
         }
@@ -257,6 +267,11 @@ class Compose:
 
 def _network(server: str) -> str:
     return GRID if server == HUB else server
+
+
+def _facts(told: str) -> Service:
+    """Who is told other things by a changed topology is made anew by ``docker compose up -d``, nobody else."""
+    return {"gridparley.facts": told}
 
 
 def _held() -> Service:

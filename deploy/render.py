@@ -5,11 +5,14 @@ mounted into containers (``servers/<server>``, ``agents/<name>``, ``topology``) 
 container's user is not the host's; the folder itself is closed to everybody else on the host (0700).
 """
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+import msgspec
 
 from bus.address import Address
 from contracts.roles import OPS
@@ -92,6 +95,18 @@ class Deployment:
     def server_of(self, address: Address) -> str:
         return self.topology.server_of(address)
 
+    def facts_of(self, address: Address) -> str:
+        """A digest of all that an agent is told of the topology: one that differs wants the agent restarted."""
+        topology = self.topology
+        site = topology.sites.get(address.site)
+        return digest(
+            self.permissions.peers(address),
+            topology.entries[address],
+            topology.defaults.get(address.role),
+            topology.run,
+            msgspec.structs.replace(site, agents=()) if site else msgspec.structs.replace(topology.grid, agents=()),
+        )
+
     def url_of(self, server: str) -> str:
         """Where clients of a server connect."""
         return next(place.url for place in self.places if place.server == server)
@@ -159,6 +174,11 @@ def _give(source: Path, target: Path) -> None:
     shutil.copyfile(source, fresh)
     fresh.chmod(0o644)
     fresh.replace(target)
+
+
+def digest(*facts: object) -> str:
+    """Twelve digits that change when any of the facts does."""
+    return hashlib.sha256(msgspec.json.encode(facts, enc_hook=str, order="sorted")).hexdigest()[:12]
 
 
 def server_name(server: str) -> str:
