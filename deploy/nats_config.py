@@ -44,7 +44,7 @@ def config(permissions: Permissions, keys: Keys, place: Place, *, accounts: str 
         else "",
     ]
     # A JWT that gives its rights one by one is longer than any subject, an account with its revocations than any word.
-    line, payload = ("16KB", "8MB ") if accounts else ("4KB ", "64KB")
+    line, payload = ("16KB", "2MB ") if accounts else ("4KB ", "64KB")
     # An acknowledged word survives a power cut: of one server by its disk, of a cluster by its majority besides.
     return f"""# Made from the topology by gridparley. Holds a secret at a site: mode 0600.
 server_name: {place.name if place.name.startswith("$") else _text(place.name)}
