@@ -30,7 +30,7 @@ from world.truth import Truth
 T0, END = 1_463_745_600.0, 1_463_745_600.0 + 3000.0
 DSO, CEM = "grid.dso.north", "h07.cem.main"
 LIMIT_W = -20_000.0
-WHY = Reason(code="test", text="a test")
+WHY = Reason(code="grid_limit", text="a test")
 TOPOLOGY = load(Path(__file__).parent / "storm" / "small.toml")
 
 
@@ -199,6 +199,11 @@ def test_a_site_that_is_cut_off_must_go_to_failsafe_and_come_back(said: tuple[St
 def test_a_restart_that_forgets_a_limit_is_found(mode: State, production_w: float | None, breaks: bool) -> None:
     stored = (*HELD, say(mode, T0 + 1000, "c2-1", production_w))
     assert bool(broken(keep_limits.restarts_remember, good(stored=stored))) == breaks
+
+
+def test_what_was_accepted_and_is_not_in_force_is_found() -> None:
+    said = (*HELD, accepted(T0 + 500, "t2", "c1-3"), say("limited", T0 + 501, "c1-4", -35_000.0))
+    assert broken(keep_limits.restarts_remember, good(stored=said))
 
 
 def test_a_transformer_above_its_rating_is_found_unless_the_grid_side_was_hit() -> None:

@@ -30,7 +30,7 @@ def test_faults_are_of_every_kind_within_the_storm_and_apart_for_each_target(top
 
 
 def test_there_are_quiet_spells_and_several_faults_at_once() -> None:
-    faults = draw(SMALL, 7, HOUR_S).faults
+    faults = [fault for fault in draw(SMALL, 7, HOUR_S).faults if fault.kind != "order"]
     ends = [max(fault.until for fault in faults[: n + 1]) for n in range(len(faults))]
     gaps = [faults[n + 1].at - ends[n] for n in range(len(faults) - 1)]
     assert sum(gap >= SPELL_S[0] for gap in gaps) > 5

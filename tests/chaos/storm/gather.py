@@ -16,13 +16,14 @@ from contracts.kit import vocabulary
 from contracts.roles import OPS
 from deploy.doors import Doors
 from deploy.processes import Files, Plan
-from deploy.provision import OPERATOR
+from deploy.provision import ACK_WAIT_S, OPERATOR
 from deploy.recorder import read_word
 from deploy.records import Event
 from deploy.topology import GRID, HUB
 
 ANSWER_WALL_S = 5.0
 BATCH = 500
+STUCK_WALL_S = 2 * ACK_WAIT_S
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     letters   all dead letters
     counts    address -> what its bus has counted in this life; only who answered
     ailing    whom the street's own status showed as not well
-    unread    consumers with words that nobody has read or acknowledged, with how many
+    unread    consumers that make no step although words wait for them, with how many
     """
 
     at: float
@@ -72,7 +73,8 @@ async def gather_at(doors: Doors, at: float, instants: list[tuple[float, float]]
     counts: dict[str, dict[str, int]] = {}
     unread: dict[str, int] = {}
     words = vocabulary()
-    for server in topology.servers:
+
+    async def ask(server: str) -> None:
         admin = doors.connection(server, f"{server}.admin", "_R.admin")
         await admin.open()
         try:
@@ -81,21 +83,25 @@ async def gather_at(doors: Doors, at: float, instants: list[tuple[float, float]]
                 for seq, wall, subject, data in await all_of(admin, stream):
                     event, _ = read_word(subject, data, _run_time(instants, wall), words)
                     stored.append(Stored(server=server, stream=stream, seq=seq, event=event))
-                unread |= {f"{server} {stream} {name}": n for name, n in (await _unread(admin, stream)).items()}
-            books |= first
+            books.update(first)
+            unread.update({f"{server} {name}": count for name, count in (await _stuck(admin)).items()})
             again = await _books(admin)
-            moving += [
+            moving.extend(
                 f"{address}.{key}"
                 for address, book in first.items()
                 for key, document in book.items()
                 if again.get(address, {}).get(key) != document
-            ]
+            )
             for _, _, _, data in await all_of(admin, store.DEAD):
                 with contextlib.suppress(msgspec.MsgspecError):
                     letters.append(msgspec.json.decode(data, type=store.DeadLetter))
         finally:
             await admin.close()
-        counts |= await _counts(doors, server)
+        counts.update(await _counts(doors, server))
+
+    async with asyncio.TaskGroup() as group:
+        for server in topology.servers:
+            group.create_task(ask(server))
     return Gathered(
         at=at,
         stored=tuple(stored),
@@ -175,10 +181,30 @@ async def _books(admin: Connection) -> dict[str, dict[str, msgspec.Raw]]:
     return books
 
 
-async def _unread(admin: Connection, stream: str) -> dict[str, int]:
+async def _waiting(admin: Connection, stream: str) -> dict[str, tuple[int, int]]:
+    """Consumer -> (how many words wait, up to which all are dealt with); only where some wait."""
     listed = await _ask(admin, f"CONSUMER.LIST.{stream}", {})
-    waiting = {one["name"]: one["num_pending"] + one["num_ack_pending"] for one in listed.get("consumers") or []}
-    return {name: n for name, n in waiting.items() if n}
+    found = {
+        one["name"]: (one["num_pending"] + one["num_ack_pending"], one["ack_floor"]["stream_seq"])
+        for one in listed.get("consumers") or []
+    }
+    return {name: waiting for name, waiting in found.items() if waiting[0]}
+
+
+async def _stuck(admin: Connection) -> dict[str, int]:
+    """Consumers that make no step although words wait, longer than it takes until one comes again."""
+    streams = (store.TALKS, store.RECORDS, store.GROUPS)
+    before = {stream: await _waiting(admin, stream) for stream in streams}
+    if not any(before.values()):
+        return {}
+    await asyncio.sleep(STUCK_WALL_S)
+    after = {stream: await _waiting(admin, stream) for stream in streams}
+    return {
+        f"{stream} {name}": count
+        for stream, waiting in after.items()
+        for name, (count, floor) in waiting.items()
+        if before[stream].get(name, (0, -1))[1] == floor
+    }
 
 
 async def _counts(doors: Doors, server: str) -> dict[str, dict[str, int]]:

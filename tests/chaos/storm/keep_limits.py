@@ -200,6 +200,12 @@ def restarts_remember(log: Log) -> Result:
             if not isinstance(message, LimitState):
                 continue
             now = {"consumption": message.consumption_w, "production": message.production_w}
+            if mode == "told" and stem == life and message.reason.code in ("grid_limit", "lifted"):
+                cases += 1
+                other = {d: w for d, w in held.items() if now[d] != w}
+                if message.state in ("limited", "unlimited_controlled") and other:
+                    text = f"accepted was {held}, in force it says is {now}"
+                    found.append(Violation(at=event.at, place=site, text=text))
             if life and stem != life:
                 cases += 1
                 by_rule = message.state == "failsafe" or mode in ("failsafe", "init")
@@ -208,7 +214,7 @@ def restarts_remember(log: Log) -> Result:
                     text = f"its new life says {now} in {message.state}, in force was {held}"
                     found.append(Violation(at=event.at, place=site, text=text))
             life, held, mode = stem, dict(now), message.state
-    return Result(name="a restart forgets no limit", cases=cases, violations=tuple(found))
+    return Result(name="what was accepted is in force, over restarts", cases=cases, violations=tuple(found))
 
 
 # -------------------------------------------------------------------- the transformer

@@ -27,7 +27,7 @@ _SHARES: dict[Kind, float] = {
 WAVE_S = (60.0, 240.0)
 """Run time in which the faults of one wave begin."""
 SPELL_S = (120.0, 330.0)
-"""Quiet between the end of the last fault of a wave and the next wave."""
+"""Quiet between the end of the last fault of a wave and the next wave; orders go on in it."""
 AT_ONCE = (3, 8)
 APART_S = 60.0
 """Between two faults of one target: each is to be seen by itself."""
@@ -92,7 +92,7 @@ def draw(topology: Topology, seed: int, length_s: float, left_out: Mapping[Kind,
             fault = _fault(dice, topology, kind, at, len(faults))
             if fault.until < length_s and all(_apart(fault, other) for other in faults):
                 faults.append(fault)
-        begin = max([begin + wave_s, *(fault.until for fault in faults)]) + dice.uniform(*SPELL_S)
+        begin = max([begin + wave_s, *(fault.until for fault in faults if fault.kind != "order")]) + dice.uniform(*SPELL_S)
     return Plan(seed=seed, topology=topology.name, length_s=length_s, faults=tuple(faults), left_out=left_out)
 
 
