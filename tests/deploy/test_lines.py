@@ -16,7 +16,7 @@ from deploy.lines import front_settings, line_places
 from deploy.lines_cli import command
 from deploy.ports import free_ports
 from deploy.topology import Topology, load
-from tests.deploy.test_health import ask
+from tests.deploy.test_health import until
 from world.modbus import Gateway, SimulatedUnit
 
 TOPOLOGY = """
@@ -78,7 +78,7 @@ def test_one_line_alone_serves_what_is_behind_it_and_ends_in_order(tmp_path: Pat
             assert line.stderr is not None
             said = await line.stderr.readline()
             assert f"127.0.0.1:{gateway.port} is served at 127.0.0.1:{port}" in said.decode()
-            assert await asyncio.to_thread(ask, health) == (200, "well\n")
+            assert await until(health, 200) == "well\n"
             for _ in range(2):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(READ)
