@@ -13,6 +13,7 @@ from rich.tree import Tree
 
 TABLE = "gridparley.table"
 TALK = "messaging.message.conversation_id"
+REASON = "gridparley.reason.text"
 WIDTH = 400
 _SHOWN = {
     "gridparley.site": "",
@@ -21,9 +22,9 @@ _SHOWN = {
     "gridparley.direction": "",
     "gridparley.where": "register ",
     "gridparley.value": "= ",
-    "gridparley.bound.lower_w": "at least W ",
-    "gridparley.bound.upper_w": "at most W ",
-    "gridparley.reason.text": "because: ",
+    "gridparley.bound.lower_w": "lower bound, W: ",
+    "gridparley.bound.upper_w": "upper bound, W: ",
+    REASON: "because: ",
     "gridparley.transcript": "",
 }
 """What of a span's attributes stands beside it, and after which words. The rest is in the file."""
@@ -119,15 +120,17 @@ def tree(trace: list[Span]) -> Tree:
     first = trace[0].start_time
     top = Tree(Text(f"trace {trace[0].context.trace_id.removeprefix('0x')}, {len(trace)} spans", style="bold"))
 
-    def hang(branch: Tree, parent: str | None) -> None:
+    def hang(branch: Tree, parent: str | None, known: object) -> None:
         for one in below.get(parent, ()):
-            hang(branch.add(_line(one, first)), one.context.span_id)
+            reason = one.attributes.get(REASON)
+            hang(branch.add(_line(one, first, known)), one.context.span_id, reason or known)
 
-    hang(top, None)
+    hang(top, None, None)
     return top
 
 
-def _line(span: Span, first: datetime) -> Text:
+def _line(span: Span, first: datetime, known: object) -> Text:
+    """``known``: the reason that stands above already."""
     after, took = (
         (b - a).total_seconds() * 1000 for a, b in ((first, span.start_time), (span.start_time, span.end_time))
     )
@@ -141,7 +144,7 @@ def _line(span: Span, first: datetime) -> Text:
     said = "; ".join(
         f"{words}{span.attributes[name]}"
         for name, words in _SHOWN.items()
-        if span.attributes.get(name) not in (None, "")
+        if span.attributes.get(name) not in (None, "") and not (name == REASON and span.attributes[name] == known)
     )
     if said:
         line.append(f"  {said}", style="italic")
