@@ -159,8 +159,8 @@ class Compose:
             self.images.world,
             ["world"],
             ["field"],
-            environment={"GRIDPARLEY_DATA": "/data"},
-            volumes=[self._volume("world", "/data")],
+            environment={"GRIDPARLEY_DATA": "/records"},  # what was true beside what was said, for the report
+            volumes=[self._volume("records", "/records")],
             depends_on=_after("clock"),
             labels=_facts(digest(self.deployment.topology)),
         )
