@@ -22,6 +22,7 @@ from bench.figure import Failed, Figure, Result
 LONGEST_WALL_S = {
     "telemetry": (40.0, 15.0),
     "talks": (30.0, 12.0),
+    "traces": (60.0, 30.0),
     "fan_out": (75.0, 20.0),
     "register": (45.0, 20.0),
     "near_limit": (60.0, 30.0),

@@ -81,7 +81,7 @@ FIVE = _table("bench_five", AskDurably, OfferDurably, TakeDurably, ConfirmDurabl
 WORDS = (AskDurably, OfferDurably, TakeDurably, ConfirmDurably, CloseDurably)
 
 
-async def _go_through(talk: Talk) -> None:
+async def go_through(talk: Talk) -> None:
     """Say and hear what the table has, to its end."""
     while talk.state != END:
         turn = talk.table.turns_in(talk.state)[0]
@@ -93,7 +93,7 @@ async def _go_through(talk: Talk) -> None:
 
 async def run(quick: bool) -> list[Result]:
     async def answer(talk: Talk, _opening: Message) -> None:
-        await _go_through(talk)
+        await go_through(talk)
 
     def answers(bus: Bus) -> None:
         bus.answer(FOUR, answer)
@@ -129,7 +129,7 @@ async def _durations(dso: Bus, table: Conversation, talks: int) -> list[float]:
     for _ in range(talks):
         began = time.perf_counter()
         async with dso.talk(table, CEM) as talk:
-            await _go_through(talk)
+            await go_through(talk)
         out.append((time.perf_counter() - began) * 1e3)
     return out[talks // 10 :]
 
@@ -137,7 +137,7 @@ async def _durations(dso: Bus, table: Conversation, talks: int) -> list[float]:
 async def _parallel(dso: Bus, talks: int) -> float:
     async def one() -> None:
         async with dso.talk(FIVE, CEM) as talk:
-            await _go_through(talk)
+            await go_through(talk)
 
     began = time.perf_counter()
     with anyio.fail_after(60):

@@ -331,16 +331,12 @@ class Bus:
                 self._ears.forget(talk_key(peer, talk.id), talk)
                 metrics.talked(talk, began)
             return
-        attributes: tracing.Attributes = {
-            "messaging.system": "nats",
-            "messaging.message.conversation_id": talk.id,
-            "gridparley.table": talk.table.name,
-            "gridparley.side": talk.side,
-            "gridparley.peer": str(peer),
-            "gridparley.use_cases": ",".join(talk.table.use_cases),
-        }
-        if where is not None and opening is not None:
-            attributes |= {**where.attributes, **tracing.because(tracing.reason_of(opening))}
+
+        def attributes() -> tracing.Attributes:
+            taken = {} if where is None else where.attributes
+            reason = None if opening is None else tracing.reason_of(opening)
+            return {**_attributes(talk, peer), **taken, **tracing.because(reason)}
+
         name, parent = f"{talk.table.name} {talk.side}", None if where is None else where.trace
         with tracing.span(name, attributes, parent=parent, kind="internal" if where is None else "consumer") as mark:
             try:
@@ -348,7 +344,8 @@ class Bus:
             finally:
                 self._ears.forget(talk_key(peer, talk.id), talk)
                 metrics.talked(talk, began)
-                mark.set({"gridparley.state": talk.state, "gridparley.transcript": "; ".join(talk.transcript)})
+                if mark.recorded:
+                    mark.set({"gridparley.state": talk.state, "gridparley.transcript": "; ".join(talk.transcript)})
 
     # ---------------------------------------------------------------- what the ears answer with
 
@@ -382,6 +379,17 @@ class Bus:
         """A stored word has been dealt with. A lost acknowledgement only brings it once more, to be dropped."""
         with suppress(nats_errors.Error):
             self.connection.publish(token, b"+ACK")
+
+
+def _attributes(talk: Talk, peer: Address) -> tracing.Attributes:
+    return {
+        "messaging.system": "nats",
+        "messaging.message.conversation_id": talk.id,
+        "gridparley.table": talk.table.name,
+        "gridparley.side": talk.side,
+        "gridparley.peer": str(peer),
+        "gridparley.use_cases": ",".join(talk.table.use_cases),
+    }
 
 
 _duration = lru_cache(maxsize=256)(lambda seconds: timedelta(seconds=seconds))

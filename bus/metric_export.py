@@ -5,7 +5,7 @@ from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     MetricExporter,
     MetricExportResult,
@@ -42,7 +42,10 @@ class Meters:
         if self._figures is not None:
             readers.append(PeriodicExportingMetricReader(self._figures, export_timeout_millis=EXPORT_WALL_S * 1000))
         self._provider = MeterProvider(
-            metric_readers=readers, resource=resource(role, instance), shutdown_on_exit=False
+            metric_readers=readers,
+            resource=resource(role, instance),
+            shutdown_on_exit=False,
+            exemplar_filter=AlwaysOffExemplarFilter(),
         )
         meter = self._provider.get_meter("gridparley")
         self._sources: dict[str, list[Source]] = {metric.name: [] for metric in METRICS}

@@ -5,9 +5,9 @@ The flag is decided once, when a trace begins. Unsampled work never touches Open
 
 import os
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Literal
 
@@ -168,39 +168,74 @@ def note(name: str, attributes: Attributes | None = None) -> None:
         trace.get_current_span().add_event(name, attributes)
 
 
-@contextmanager
 def span(
     name: str,
-    attributes: Attributes | None = None,
+    attributes: Attributes | Callable[[], Attributes] | None = None,
     *,
     parent: str | None = None,
     kind: Kind = "internal",
     root: bool = True,
     ratio: float | None = None,
-) -> Iterator["Mark"]:
+) -> AbstractContextManager["Mark"]:
     """A span around a block: below ``parent`` if given, else below the present one, else the root of a new trace.
 
-    root    False: outside of any trace there is no span
-    ratio   share of the traces that begin here which are recorded; None: as for all
+    attributes   or what makes them, asked only when the span is recorded
+    root         False: outside of any trace there is no span
+    ratio        share of the traces that begin here which are recorded; None: as for all
     """
-    inside = None if _provider is None else parent or current()
-    if _provider is None or (inside is None and not root):
-        yield Mark(None)
-        return
-    if not _sampled(inside, _ratio if ratio is None else ratio):
-        token = _unsampled.set(inside or f"00-{random.getrandbits(128) | 1:032x}-{random.getrandbits(64) | 1:016x}-00")
-        try:
-            yield Mark(None)
-        finally:
-            _unsampled.reset(token)
-        return
+    if _provider is None:
+        return _NOTHING
+    inside = parent or current()
+    if inside is None and not root:
+        return _NOTHING
+    if _sampled(inside, _ratio if ratio is None else ratio):
+        return _recorded(name, attributes() if callable(attributes) else attributes, parent, kind)
+    if inside is None:
+        ids = random.randbytes(24).hex()
+        inside = f"00-{ids[:32]}-{ids[32:]}-00"
+    return _Unrecorded(inside)
+
+
+@contextmanager
+def _recorded(name: str, attributes: Attributes | None, parent: str | None, kind: Kind) -> Iterator["Mark"]:
     context = trace.set_span_in_context(NonRecordingSpan(_parse(parent))) if parent else None
     token = _unsampled.set(None)
     try:
         with _tracer.start_as_current_span(name, context, _KINDS[kind], attributes) as made:
             yield Mark(made)
     finally:
+        _restore(token)
+
+
+class _Unrecorded:
+    """Nobody records this block, nor what others do because of it."""
+
+    __slots__ = ("_parent", "_token")
+
+    def __init__(self, parent: str) -> None:
+        self._parent = parent
+
+    def __enter__(self) -> "Mark":
+        self._token = _unsampled.set(self._parent)
+        return _UNMARKED
+
+    def __exit__(self, *_: object) -> None:
+        _restore(self._token)
+
+
+def _restore(token: Token[str | None]) -> None:
+    with suppress(ValueError):  # ended in another task than it began in: nothing is to be restored there
         _unsampled.reset(token)
+
+
+class _Nothing:
+    """No tracing here."""
+
+    def __enter__(self) -> "Mark":
+        return _UNMARKED
+
+    def __exit__(self, *_: object) -> None:
+        return
 
 
 class Mark:
@@ -210,6 +245,10 @@ class Mark:
 
     def __init__(self, made: trace.Span | None) -> None:
         self._span = made
+
+    @property
+    def recorded(self) -> bool:
+        return self._span is not None
 
     def set(self, attributes: Attributes) -> None:
         if self._span is not None:
@@ -225,3 +264,6 @@ class Mark:
                 self._span.set_attributes(because(why))
                 why = why.text
             self._span.set_status(Status(StatusCode.ERROR, why))
+
+
+_UNMARKED, _NOTHING = Mark(None), _Nothing()
