@@ -1,6 +1,8 @@
 """Options that the commands of containers share. Each has an environment name; secrets are files, never options."""
 
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,6 +41,7 @@ Until = Annotated[str, typer.Option(envvar="GRIDPARLEY_UNTIL", help="Run until t
 DEFAULT_NATS = "nats://127.0.0.1:4222"
 DEFAULT_KEYS = Path("nats")
 LOOPBACK = "127.0.0.1"
+LEAVE_WALL_S = 0.5
 
 
 def failed(text: object, code: int = 1) -> typer.Exit:
@@ -82,6 +85,15 @@ def lived(name: str, main: "Callable[[Condition], Awaitable[None]]", health_host
 
     configure_logging()
     door = (health_host, health) if health else None
-    code = live(name, lambda: attended(main, door))
+    # What ended in order may leave threads that look up names, for 20 s where the name server is silent: nobody waits.
+    leave = threading.Timer(LEAVE_WALL_S, os._exit, (0,))
+    leave.daemon = True
+
+    async def whole() -> None:
+        await attended(main, door)
+        leave.start()
+
+    code = live(name, whole)
+    leave.cancel()
     logging.getLogger("gridparley.process").info("%s ends with code %d", name, code)
     return typer.Exit(code)
