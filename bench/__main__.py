@@ -28,6 +28,7 @@ LONGEST_WALL_S = {
     "near_limit": (60.0, 30.0),
     "outage": (30.0, 20.0),
     "start": (40.0, 25.0),
+    "containers": (150.0, 90.0),
     "planner": (120.0, 60.0),
     "identities": (600.0, 60.0),
     "street": (100.0, 50.0),
