@@ -10,17 +10,18 @@ from bus.address import Address
 from contracts.roles import FORECASTER
 from deploy.places import CLIENT, LEAVES, MONITOR, WEBSOCKET, Place
 from deploy.provision import consumers, streams
-from deploy.render import Deployment, digest, server_name
+from deploy.render import HEALTH, Deployment, digest, server_name
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
 
-HEALTH = 8080
 MODBUS = 5020
 JAEGER = "jaegertracing/jaeger:2.10.0"
 PROMETHEUS = "prom/prometheus:v3.5.0"
 GRAFANA = "grafana/grafana:12.1.1"
 GRPC, HTTP = 4317, 4318
 OTLP = f"http://traces:{HTTP}"
+PATIENCE_S = "600"
+"""Wall seconds: a hundred containers come up slowly on a small machine, and a run that begins without some lies."""
 Service = dict[str, Any]
 
 
@@ -86,6 +87,7 @@ class Compose:
             "GRIDPARLEY_TOPOLOGY": "/etc/gridparley/topology.toml",
             "GRIDPARLEY_HEALTH": str(HEALTH),
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"${{OTEL_EXPORTER_OTLP_ENDPOINT:-{OTLP}}}",
+            "OTEL_METRICS_EXPORTER": "none",  # figures are asked for, at /metrics
             **more.pop("environment", {}),
         }
         volumes = [self._bind("topology", "/etc/gridparley"), *more.pop("volumes", [])]
@@ -165,7 +167,10 @@ class Compose:
             labels=_facts(digest(self.deployment.topology)),
         )
         self.services["clock"] = self._ours(
-            self.images.actor, ["clock"], ["field"], labels=_facts(digest(self.deployment.topology))
+            self.images.actor,
+            ["clock", "--wait", PATIENCE_S],
+            ["field"],
+            labels=_facts(digest(self.deployment.topology)),
         )
 
     def _line(self, place: str, hardware: str) -> None:
@@ -238,14 +243,24 @@ class Compose:
         }
 
     def _watchers(self) -> None:
-        """Optional: ``docker compose --profile jaeger up``, ``--profile metrics up``."""
-        self.services["jaeger"] = {
-            "image": JAEGER,
-            "profiles": ["jaeger"],
-            "restart": "unless-stopped",
-            "ports": ["127.0.0.1:16686:16686"],
-            "networks": [*self._places(), "desk"],
-        }
+        """Optional: ``docker compose --profile jaeger up``, ``--profile metrics up``. Their pages are at loopback."""
+        self.services["jaeger"] = _watcher("jaeger", JAEGER, 16686, [*self._places(), "desk"], [])
+        configured = ["prometheus.yml", "alerts.yml", "targets"]
+        self.services["prometheus"] = _watcher(
+            "metrics",
+            PROMETHEUS,
+            9090,
+            [*self._places(), "desk"],
+            [self._bind(f"observe/{name}", f"/etc/prometheus/{name}") for name in configured],
+        )
+        provisioned = {"provisioning": "/etc/grafana/provisioning", "dashboards": "/var/lib/grafana/dashboards"}
+        self.services["grafana"] = _watcher(
+            "metrics",
+            GRAFANA,
+            3000,
+            ["desk"],
+            [self._bind(f"observe/grafana/{name}", at) for name, at in provisioned.items()],
+        )
 
     def _places(self) -> list[str]:
         return [GRID, *self.deployment.topology.sites]
@@ -283,6 +298,17 @@ def _held() -> Service:
         "security_opt": ["no-new-privileges:true"],
         "stop_grace_period": "6s",
         "healthcheck": {"interval": "2m", "timeout": "10s", "start_period": "2m"},
+    }
+
+
+def _watcher(profile: str, image: str, port: int, networks: list[str], volumes: list[str]) -> Service:
+    return {
+        "image": image,
+        "profiles": [profile],
+        "restart": "unless-stopped",
+        "ports": [f"127.0.0.1:{port}:{port}"],
+        "networks": networks,
+        "volumes": volumes,
     }
 
 

@@ -31,6 +31,8 @@ from deploy.topology import GRID, HUB, Topology
 from deploy.topology_faults import faults
 from deploy.world_spec import has_world
 
+HEALTH = 8080
+"""Port of a container's health and figures."""
 RECORDER = "recorder"
 """The operator's tool of the grid side that writes down what is said."""
 
@@ -156,7 +158,17 @@ def prepare(
     made = Deployment(topology, folder, servers, permissions, keys, certificates)
     for identity in _identities(made):
         made.own_files(identity)
+    _observe(made)
     return made
+
+
+def _observe(deployment: Deployment) -> None:
+    """What Prometheus and Grafana are given: the files that come with gridparley, and whom to ask for figures."""
+    observe = deployment.folder / "observe"
+    shutil.copytree(Path(__file__).parent / "observe", observe, dirs_exist_ok=True)
+    targets = [{"targets": [f"{address}:{HEALTH}"], "labels": {"site": address.site}} for address in deployment.agents]
+    (observe / "targets").mkdir(exist_ok=True)
+    (observe / "targets" / "agents.json").write_bytes(msgspec.json.format(msgspec.json.encode(targets), indent=2))
 
 
 def _identities(deployment: Deployment) -> Iterator[str]:
