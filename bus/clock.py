@@ -17,11 +17,13 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import checkpoint
 
-_MAGIC = b"gpclock2"
+_MAGIC = b"gpclock3"
 _SLOTS_AT = 64
-_SLOT = 8
-# Native 8-byte words after the magic: version, then twice monotonic, run, speed; from byte 64 one lag per process. They
-# are written as single items of a memoryview: struct.pack_into would zero the whole field list first, for all to see.
+_WORD = 8
+_SLOT = 2 * _WORD
+# Native 8-byte words after the magic: version, then twice monotonic, run, speed; from byte 64 one lag per process, then
+# as many skews. They are written as single items of a memoryview: struct.pack_into would zero the whole field list
+# first, for all to see.
 # An owner writes the bank that nobody reads, so one that is killed meanwhile leaves the other whole for its successor.
 _VERSION, _BANKS, _BANK = 1, 2, 3
 _MONOTONIC, _RUN, _SPEED = 0, 1, 2
@@ -140,15 +142,20 @@ class ClockFile:
 
     def lags(self) -> list[float]:
         """The worst lag of each process since the last call, run seconds."""
-        first = _SLOTS_AT // _SLOT
+        first = _SLOTS_AT // _WORD
         out = list(self._floats[first : first + self._slots])
         for slot in range(first, first + self._slots):
             self._floats[slot] = 0.0
         return out
 
+    def skew(self, slot: int, ahead_s: float) -> None:
+        """Let one process see run time so much ahead (< 0: behind) from now on: clocks of machines of their own are
+        never quite the same."""
+        self._floats[_SLOTS_AT // _WORD + self._slots + slot] = ahead_s
+
     def here(self) -> list[bool]:
         """Which processes have reported since the last call of ``lags``."""
-        first = _SLOTS_AT // _SLOT
+        first = _SLOTS_AT // _WORD
         return [lag > 0 for lag in self._floats[first : first + self._slots]]
 
 
@@ -158,18 +165,22 @@ class SharedClock:
     def __init__(self, path: Path, slot: int | None = None) -> None:
         view = _clock(path)
         self._words, self._floats = view.cast("Q"), view.cast("d")
-        at = None if slot is None else _SLOTS_AT // _SLOT + slot
-        self._slot = at if at is not None and at < len(self._floats) else None
+        slots = (len(view) - _SLOTS_AT) // _SLOT
+        known = slot is not None and slot < slots
+        self._slot = _SLOTS_AT // _WORD + slot if slot is not None and known else None
+        self._skew = self._slot + slots if self._slot is not None else None
         self._alarms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Alarms] = WeakKeyDictionary()
 
     def _read(self) -> tuple[float, float]:
-        """(run time now, speed), both of one version: the wall is read inside, so time never runs back."""
+        """(run time now, speed), both of one version: the wall is read inside, so time runs back by a skew alone."""
         words, floats = self._words, self._floats
         while True:
             version = words[_VERSION]
             at = _BANKS + _BANK * (version >> 1 & 1)
             speed = floats[at + _SPEED]
             now = floats[at + _RUN] + (time.monotonic() - floats[at + _MONOTONIC]) * speed
+            if self._skew is not None:
+                now += floats[self._skew]
             if words[_VERSION] == version and not version & 1:
                 return now, speed
 

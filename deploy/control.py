@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from deploy.links import LinkState
 from deploy.topology import Action
 
 HERE = Path(".gridparley") / "current"
@@ -16,7 +17,8 @@ ANSWER_WALL_S = 15.0
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``status``, or an action of a disturbance with its fields."""
+    """``status``, an action of a disturbance with its fields, ``link`` (a site's is like that from now on), or ``skew``
+    (an agent's clock goes so much ahead)."""
 
     action: Action | str
     site: str = ""
@@ -27,6 +29,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     programme: str = ""
     power_w: float = 0.0
     fault: str = ""
+    link: LinkState = LinkState()
+    ahead_s: float = 0.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

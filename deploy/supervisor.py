@@ -16,7 +16,7 @@ import msgspec
 from bus.address import Address
 from bus.clock import ClockFile, SharedClock
 from contracts.roles import FORECASTER, OPS
-from deploy import control
+from deploy import control, places
 from deploy.console import Console, Pace
 from deploy.control import Answer, Command
 from deploy.governor import Governor
@@ -29,6 +29,7 @@ from deploy.ports import free_ports
 from deploy.processes import Exited, Files, Plan
 from deploy.recorder import Recorder
 from deploy.run_facts import RECORDS, RunEnd, RunFacts
+from deploy.server_health import ServerHealth
 from deploy.servers import ServerFailed, Servers
 from deploy.settings import gateways
 from deploy.stage import clock_names
@@ -109,6 +110,8 @@ class Supervisor:
         )
         self.view = recorder.view
         self.watch = Watch(self.servers, recorder.link)
+        stores = {place.server: Path(place.store) for place in places.read(self.files.nats)}
+        self.health = ServerHealth(self.servers, stores, self.servers.shoot)
         commands = await control.serve(self._sockets / "control", self.do)
         control.announce(self.files.folder, self._sockets / "control")
         try:
@@ -121,6 +124,7 @@ class Supervisor:
                     group.start_soon(self.watch.watch, server)
                 for server in self.servers.own:
                     group.start_soon(self._keep_server, server)
+                    group.start_soon(self.health.keep, server)
                 if await self._unless_stopped(self._start_all):
                     self.clock_file.set_speed(self.governor.speed)
                     console = Console(recorder.view, self.pace, headless=self.options.headless)
@@ -326,16 +330,35 @@ class Supervisor:
             return Answer(status=self.status())
         if command.action in LINK_ACTIONS:
             return await self._do_link(command.action, command.site, command.address)
+        if command.action == "link":
+            return await self._put_link(command)
+        if command.action == "skew":
+            return self._skew(command)
         if WORLD not in self.names:
             return Answer(
                 error="there is no simulated world in this run: only cut, mend and kill work on real hardware"
             )
         fields = {**msgspec.structs.asdict(command), "at": datetime.fromtimestamp(self.clock.now(), UTC)}
+        del fields["link"], fields["ahead_s"]  # of the launcher's own commands
         try:
             happening = event(msgspec.convert(fields, Disturbance))
         except msgspec.ValidationError as problem:
             return Answer(error=str(problem))
         return await self._tell_world(msgspec.json.encode(happening))
+
+    async def _put_link(self, command: Command) -> Answer:
+        if command.site not in self.topology.sites:
+            return Answer(error=f"there is no site {command.site!r}: the sites are {', '.join(self.topology.sites)}")
+        await self.servers.links.put(command.site, command.link)
+        log.info("link of %s: %s", command.site, command.link)
+        return Answer(text=f"the link of {command.site} is like that until the next word about it")
+
+    def _skew(self, command: Command) -> Answer:
+        if command.address not in self.names:
+            return Answer(error=f"there is no {command.address!r} whose clock could be skewed: name an agent or world")
+        self.clock_file.skew(self.names.index(command.address), command.ahead_s)
+        log.info("clock of %s %+g s", command.address, command.ahead_s)
+        return Answer(text=f"{command.address} sees run time {command.ahead_s:+g} s")
 
     async def _tell_world(self, line: bytes) -> Answer:
         try:
@@ -364,5 +387,6 @@ class Supervisor:
             "not_connected": [name for name in self.names if name not in self.hardware and name not in connected],
             "links_cut": [site for site in self.topology.sites if self.servers.links.is_cut(site)],
             "processes": dict(self.offspring.pids),
+            "sick_servers": dict(self.health.sick),
             "servers": {server: self.servers.url_of(server) for server in self.topology.servers},
         }

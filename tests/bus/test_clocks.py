@@ -126,10 +126,22 @@ def test_who_is_ready_is_seen_and_delays_nobody(tmp_path):
     assert owner.here() == [False, False]
 
 
+def test_a_skewed_process_sees_another_time_and_it_alone(tmp_path):
+    owner = ClockFile(tmp_path / "clock", start=START, speed=0.0, slots=3)
+    clocks = [SharedClock(owner.path, slot) for slot in (0, 1, 2, None)]
+    owner.skew(1, -4.5)
+    assert [clock.now() - START for clock in clocks] == [0.0, -4.5, 0.0, 0.0]
+    clocks[1].late(2.0)
+    assert owner.lags() == [0.0, 2.0, 0.0]
+    assert ClockFile.going_on(owner.path, slots=3).lags() == [0.0, 0.0, 0.0]
+    owner.skew(1, 0.0)
+    assert clocks[1].now() == START
+
+
 def test_a_file_that_is_no_clock_is_named(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "no").write_bytes(b"x" * 100)
-    (tmp_path / "short").write_bytes(b"gpclock2")
+    (tmp_path / "short").write_bytes(b"gpclock3")
     for name in ("no", "short", "empty"):
         with pytest.raises(ValueError, match=f"{name} is no clock"):
             SharedClock(tmp_path / name)

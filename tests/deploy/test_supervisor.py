@@ -14,11 +14,15 @@ from typing import Any
 
 import pytest
 
+from bus.clock import SharedClock
 from deploy import control
 from deploy.control import Command, NoRunHere
 from deploy.governor import Governor
+from deploy.links import LinkState
 from deploy.processes import Files, Plan
 from deploy.servers import nats_server
+from deploy.stage import clock_names
+from deploy.topology import load
 
 MINI = """
 name = "mini"
@@ -222,6 +226,25 @@ def test_a_link_is_cut_and_mended_by_command_and_mistakes_are_answered(run: Run)
         assert said in answer.stderr
     assert run.tell("blackout").returncode == 0
     assert run.tell("restore").returncode == 0
+    assert run.end()[0] == 0
+
+
+def test_links_can_be_bad_and_clocks_wrong_and_the_status_tells_of_servers_that_cannot_write(run: Run) -> None:
+    run.runs()
+
+    def say(**fields: Any) -> control.Answer:
+        return control.send(Command(**fields), run.here / control.HERE)
+
+    assert not say(action="link", site="h07", link=LinkState(cut=True)).error
+    run.until(lambda status: status["links_cut"] == ["h07"] and status["links"]["h07"] == "down")
+    assert not say(action="link", site="h07", link=LinkState(delay_s=0.1)).error
+    run.until(lambda status: status["links_cut"] == [] and status["links"]["h07"] == "up")
+    assert not say(action="skew", address="h07.cem.main", ahead_s=7200.0).error
+    ahead = SharedClock(run.out / "clock", clock_names(load(run.out / "topology.toml")).index("h07.cem.main"))
+    assert ahead.now() - SharedClock(run.out / "clock").now() > 3600
+    assert "h99" in say(action="link", site="h99").error
+    assert "h07.cem.x" in say(action="skew", address="h07.cem.x").error
+    assert run.status()["sick_servers"] == {}
     assert run.end()[0] == 0
 
 
