@@ -59,6 +59,12 @@ def _mount() -> None:
         from deploy import fleet_cli
 
         app.add_typer(fleet_cli.app, name="fleet")
+    if wanted in ("", "keys", "rotate", "revoke"):
+        from deploy import identity_cli
+
+        app.command()(identity_cli.keys)
+        app.command()(identity_cli.rotate)
+        app.command()(identity_cli.revoke)
     if wanted in ("", "order"):
         from deploy import orders_cli
 
@@ -304,33 +310,6 @@ def status() -> None:
 
 
 # -------------------------------------------------------------------- one agent, keys, files
-
-
-@app.command()
-def keys(
-    topology: TopologyName = "street",
-    out: Annotated[Path, typer.Option(help="Folder for the seeds; existing ones are kept.")] = Path("nats"),
-) -> None:
-    """Make the identities of a topology: one NKey per agent, per site's link, per server's administrator; certificates.
-
-    Seeds are secrets: the folder gets mode 0700, its files 0600. Only public keys are printed.
-    """
-    from deploy.certificates import Certificates
-    from deploy.keys import Keys
-    from deploy.topology import HUB
-
-    made = options.loaded(topology)
-    ring = Keys(out / "keys")
-    names = [str(address) for address in made.entries]
-    names += [f"{site}.link" for site in made.sites]
-    names += [f"{server}.{role}" for server in made.servers for role in ("admin", "sys")]
-    for name in names:
-        typer.echo(f"{ring(name).public}  {name}")
-    certificates = Certificates(out / "tls")
-    certificates.server(HUB)
-    for site in made.sites:
-        certificates.client(f"{site}.link")
-    typer.echo(f"certificates in {out / 'tls'}; everybody at the grid side needs ca.pem, a site's server also its own")
 
 
 @app.command()

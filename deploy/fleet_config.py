@@ -23,6 +23,8 @@ from deploy.topology import HUB
 MOUNT = "/etc/nats/link.creds"
 """Where a site's server in a container finds its JWT and seed; read again at each sign-in, so renewing needs no
 restart."""
+IN_FLEET = "fleet"
+"""File of a deployment whose hub is a fleet's; it says where the fleet is."""
 PUSH = "$SYS.REQ.CLAIMS.UPDATE"
 
 
@@ -103,16 +105,30 @@ def adopt(fleet: Fleet, permissions: Permissions, folder: Path) -> dict[str, Pat
     """Make a deployment's servers a fleet's, wherever they are: JWTs, sites' credentials, configurations."""
     keys, found = Keys(folder / "keys"), places.read(folder)
     equip(fleet, permissions, keys)
-    seen = {}
+    (folder / IN_FLEET).write_text(f"{fleet.folder.resolve()}\n")
+    made = {}
+    for place in found:
+        if place.server == HUB:
+            path = folder / place.config
+            write_secret(path, hub_config(permissions, keys, fleet, place), place.mode)
+            made[place.name] = path
+    return made | rewrite_sites(permissions, keys, folder, found)
+
+
+def rewrite_sites(permissions: Permissions, keys: Keys, folder: Path, found: Iterable[Place]) -> dict[str, Path]:
+    """Configurations and credentials of a fleet's sites, as their keys are now; a server's name -> its file."""
+    made = {}
     for place in found:
         if place.server == HUB:
             continue
-        own = keys.path(f"{place.server}.link").with_suffix(".creds")
-        seen[place.server] = str(own)
+        path, own = folder / place.config, keys.path(f"{place.server}.link").with_suffix(".creds")
+        seen = str(own)
         if place.config.startswith("servers/"):  # in a container: it sees its own folder only
-            write_secret((folder / place.config).with_name("link.creds"), own.read_text(), place.mode)
-            seen[place.server] = MOUNT
-    return write_configs(permissions, keys, fleet, folder, found, seen.__getitem__)
+            write_secret(path.with_name("link.creds"), own.read_text(), place.mode)
+            seen = MOUNT
+        write_secret(path, site_config(permissions, keys, place, seen), place.mode)
+        made[place.name] = path
+    return made
 
 
 def _beside(keys: Keys, name: str, token: str) -> Path:

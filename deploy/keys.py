@@ -1,17 +1,28 @@
 """A topology's identities: an NKey per agent, site's link and server's administrator. Seeds are files of mode 0600."""
 
 import os
+import time
 from pathlib import Path
+
+import msgspec
 
 from bus.nkeys import KeyPair
 from bus.user_jwt import Credential
+
+
+class CannotChange(Exception):
+    """A change of keys that cannot be made as asked; the sentence says what to do instead."""
 
 
 class Keys:
     """A folder of seeds, each made when first asked for and then kept.
 
     Names: an agent's address; ``<site>.link`` for the site's leaf at the hub; ``<server>.admin`` and ``<server>.sys``
-    for who provisions and who watches a server.
+    for who provisions and who watches a server. While a key is changed, servers know two of a name:
+
+        <name>.nk       what it signs in with
+        <name>.new.nk   servers are being told of it; nobody uses it yet
+        <name>.old.nk   servers still know it, until the change is finished
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,12 +44,83 @@ class Keys:
         self(name)
         return Credential(self.path(name))
 
+    def publics(self, name: str) -> list[str]:
+        """The keys that servers take for a name: none when it is revoked."""
+        if name in self.revoked():
+            return []
+        others = (self.path(f"{name}.new"), self.path(f"{name}.old"))
+        return [self(name).public, *(KeyPair.from_file(path).public for path in others if path.exists())]
+
     def _read_or_make(self, path: Path) -> KeyPair:
         if path.exists():
             return KeyPair.from_file(path)
         made = KeyPair.new()
         write_secret(path, made.seed + "\n")
         return made
+
+    # ---------------------------------------------------------------- changing
+
+    def prepare(self, name: str) -> None:
+        """Make the key that is to follow; one that is there already is kept. A revoked name is let in again with it.
+
+        raises  CannotChange, while an earlier change is not finished
+        """
+        if self.path(f"{name}.old").exists():
+            raise CannotChange(
+                f"{name} still has its old key: finish that change first, `gridparley rotate {name} --finish`"
+            )
+        if name in self.revoked():
+            self._forget(name)
+            self._known[name] = KeyPair.new()
+            write_secret(self.path(name), self._known[name].seed + "\n")
+        elif not self.path(f"{name}.new").exists():
+            write_secret(self.path(f"{name}.new"), KeyPair.new().seed + "\n")
+
+    def promote(self, name: str) -> None:
+        """Let the name sign in with its new key, which servers know by now; the old one stays good."""
+        new = self.path(f"{name}.new")
+        if new.exists():
+            write_secret(self.path(f"{name}.old"), self.path(name).read_text())
+            new.replace(self.path(name))
+            self._known.pop(name, None)
+
+    def retire(self, name: str) -> None:
+        """Servers shall not know the old key any more. Raises CannotChange."""
+        old = self.path(f"{name}.old")
+        if not old.exists():
+            raise CannotChange(f"{name} has no old key to retire: begin with `gridparley rotate {name}`")
+        old.unlink()
+
+    # ---------------------------------------------------------------- taking back
+
+    def revoked(self) -> dict[str, float]:
+        """Name -> when it was revoked, seconds since 1970. A configuration made later does not bring it back."""
+        try:
+            return msgspec.json.decode((self.folder / "revoked.json").read_bytes(), type=dict[str, float])
+        except FileNotFoundError:
+            return {}
+
+    def revoke(self, name: str) -> None:
+        """No key of the name is good any more. Raises CannotChange for a server's system user."""
+        if name.endswith(".sys"):
+            raise CannotChange(
+                f"{name} tells the server of changes, so it cannot be taken back: rotate it and --finish"
+            )
+        self._note({**self.revoked(), name: time.time()})
+        for path in (self.path(f"{name}.new"), self.path(f"{name}.old")):
+            path.unlink(missing_ok=True)
+
+    def take_back(self, name: str) -> None:
+        """The revocation was a mistake: the same key is good again. Raises CannotChange."""
+        if name not in self.revoked():
+            raise CannotChange(f"{name} is not revoked")
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._note({other: at for other, at in self.revoked().items() if other != name})
+
+    def _note(self, revoked: dict[str, float]) -> None:
+        write_secret(self.folder / "revoked.json", msgspec.json.encode(revoked).decode())
 
 
 def write_secret(path: Path, text: str, mode: int = 0o600) -> None:

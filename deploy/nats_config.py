@@ -69,16 +69,16 @@ jetstream {{
 def _accounts(permissions: Permissions, keys: Keys, place: Place) -> str:
     """Every user by its public key: the server's administrator, its agents, at the hub each site's link."""
     server = place.server
-    users = [_user(f"{server}.admin", keys, ADMIN, "STANDARD")]
-    users += [
-        _user(str(address), keys, permissions.of(address), "STANDARD")
-        for address in permissions.topology.entries
-        if permissions.topology.server_of(address) == server
-    ]
+    users = _users(f"{server}.admin", keys, ADMIN, "STANDARD")
+    for address in permissions.topology.entries:
+        if permissions.topology.server_of(address) == server:
+            users += _users(str(address), keys, permissions.of(address), "STANDARD")
     if server == HUB:
         kinds = "LEAFNODE, LEAFNODE_WS" if place.websocket else "LEAFNODE"
-        users += [_user(f"{site}.link", keys, permissions.of_link(site), kinds) for site in permissions.topology.sites]
+        for site in permissions.topology.sites:
+            users += _users(f"{site}.link", keys, permissions.of_link(site), kinds)
     lines = "\n".join(users)
+    watchers = ", ".join(f"{{ nkey: {public} }}" for public in keys.publics(f"{server}.sys"))
     return f"""accounts {{
   {ACCOUNT} {{
     jetstream: enabled
@@ -87,7 +87,7 @@ def _accounts(permissions: Permissions, keys: Keys, place: Place) -> str:
     ]
   }}
   SYS {{
-    users: [ {{ nkey: {keys(f"{server}.sys").public} }} ]
+    users: [ {watchers} ]
   }}
 }}
 system_account: SYS"""
@@ -154,13 +154,15 @@ def _tls(tls: Tls, more: str) -> str:
     return f'tls {{ {_files(tls)}, {more}handshake_first: true, min_version: "1.3", timeout: 5 }}'
 
 
-def _user(name: str, keys: Keys, rights: Rights, kinds: str) -> str:
-    return (
+def _users(name: str, keys: Keys, rights: Rights, kinds: str) -> list[str]:
+    """A name's rights for each key that it has now: none when it is revoked, two while its key is changed."""
+    return [
         f"      # {name}\n"
-        f"      {{ nkey: {keys(name).public}, allowed_connection_types: [{kinds}], permissions: {{\n"
+        f"      {{ nkey: {public}, allowed_connection_types: [{kinds}], permissions: {{\n"
         f"        publish: {{ allow: [{_list(rights.publish)}] }}\n"
         f"        subscribe: {{ allow: [{_list(rights.subscribe)}] }} }} }}"
-    )
+        for public in keys.publics(name)
+    ]
 
 
 def _list(subjects: Iterable[str]) -> str:
