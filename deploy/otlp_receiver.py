@@ -185,7 +185,7 @@ class Receiver:
         method, path, *_ = [*first.split(" "), "", ""]
         heads = {name.strip().lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)}
         kind = heads.get("content-type", "").partition(";")[0].strip().lower()
-        more = heads.get("connection", "").lower() != "close"
+        more = heads.get("connection", "").lower() != "close" and not first.endswith("HTTP/1.0")
         try:
             if path == "/healthz" and method in ("GET", "HEAD"):
                 status, body, said = "200 OK", b"" if method == "HEAD" else b"well\n", "text/plain"

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,10 +21,11 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from rich.console import Console
 
-from deploy import otlp_receiver
+from deploy import healthy, otlp_receiver
 from deploy.otlp_receiver import BODY_BYTES, JSON, Receiver, Where
-from deploy.trace import Span, spans
+from deploy.trace import Span, spans, tree
 from tests.use_cases.test_trace import OVERLOAD
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +129,16 @@ def test_a_limit_is_one_tree_from_the_decision_to_the_read_back(run: Path) -> No
     assert len({span.context.trace_id for span in line}) == 1
     for upper, lower in pairwise(line):
         assert upper.start_time <= lower.start_time
+
+
+def test_a_tree_says_each_reason_once_where_it_was_given(run: Path) -> None:
+    decided = line_of_a_limit(run)[0]
+    trace = [one for one in spans(run) if one.context.trace_id == decided.context.trace_id]
+    with StringIO() as file:
+        Console(file=file, width=1000).print(tree(trace))
+        shown = file.getvalue()
+    assert shown.count(decided.attributes["gridparley.reason.text"]) == 1
+    assert len(shown.splitlines()) == len(trace) + 1
 
 
 def test_services_are_named_by_role_and_instances_by_address(run: Path) -> None:
@@ -373,6 +385,10 @@ def test_a_full_disk_is_the_receivers_trouble_not_the_senders_fault(
     with pytest.raises(grpc.RpcError) as refused:
         by_grpc(door.grpc_port, request("one"))
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE  # it is sent again
+
+
+def test_a_health_check_is_answered_and_let_go(receiver: tuple[Receiver, Path]) -> None:
+    assert healthy.cause(receiver[0].http_port) == ""  # HTTP 1.0: it reads until the other end has closed
 
 
 def test_connections_are_bounded(receiver: tuple[Receiver, Path], monkeypatch: pytest.MonkeyPatch) -> None:
