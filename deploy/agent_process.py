@@ -7,7 +7,8 @@ from agents.kit.run import run_agent
 from bus import metrics, tracing
 from bus.address import Address
 from bus.clock import Clock
-from deploy.condition import Condition
+from bus.exporters import BadSetting
+from deploy.condition import CannotRun, Condition
 from deploy.doors import Doors
 from deploy.roster import UnknownRole
 from deploy.settings import settings_of
@@ -24,7 +25,9 @@ async def run_one(
     spans: Path | None = None,
     data: Path | None = None,
 ) -> None:
-    """One agent's life, until ``condition.stop``. Raises UnknownRole, BadSettings, BusUnavailable, NotStored.
+    """One agent's life, until ``condition.stop``.
+
+    Raises UnknownRole, BadSettings, CannotRun, BusUnavailable, NotStored.
 
     spans    folder for its spans, where no collector is named
     data     folder for what it keeps in files of its own; None: such agents remember nothing
@@ -43,8 +46,11 @@ async def run_one(
         ready()
 
     condition.look = look
-    tracing.start(address.role, str(address), folder=spans)
-    metrics.start(address.role, str(address), scraped=condition.scraped)
+    try:
+        tracing.start(address.role, str(address), folder=spans)
+        metrics.start(address.role, str(address), scraped=condition.scraped)
+    except BadSetting as problem:
+        raise CannotRun(str(problem)) from None
     metrics.watch(bus)
     try:
         await run_agent(agent, bus, settings, doors.permissions.peers(address), ready=now_ready, stop=condition.stop)

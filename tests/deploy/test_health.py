@@ -1,5 +1,6 @@
 """An agent as a container runs it: it tells whether it is well, and ends in order when told to."""
 
+import os
 import subprocess
 import sys
 import urllib.error
@@ -40,7 +41,7 @@ async def until(port: int, status: int) -> str:
             await anyio.sleep(0.05)
 
 
-def started(here: Path, servers: Servers, port: int) -> "subprocess.Popen[str]":
+def started(here: Path, servers: Servers, port: int, **environment: str) -> "subprocess.Popen[str]":
     options = {"topology": here / "mini.toml", "nats": servers.url_of("hub"), "keys": servers.folder}
     options |= {"data": here / "data", "health": port}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
@@ -49,6 +50,7 @@ def started(here: Path, servers: Servers, port: int) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, **environment},
     )
 
 
@@ -93,3 +95,18 @@ async def test_an_agent_that_finds_no_server_is_not_ready_and_still_ends_when_to
         finally:
             agent.kill()
             agent.communicate()
+
+
+async def test_an_agent_that_is_told_to_export_in_an_unknown_way_says_so_and_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "mini.toml").write_text(MINI)
+    async with Servers(load(tmp_path / "mini.toml"), tmp_path / "nats") as servers:
+        collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "pigeon"}
+        agent = started(tmp_path, servers, 0, **collector)
+        try:
+            said, _ = await anyio.to_thread.run_sync(agent.communicate)
+        finally:
+            agent.kill()
+            agent.wait()
+    assert agent.returncode == 2
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL='pigeon' is not understood: it may be http/protobuf or grpc" in said
+    assert "Traceback" not in said
