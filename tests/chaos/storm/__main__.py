@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from bus.transport import BusUnavailable
 from deploy.durations import duration_s
 from deploy.topology import TopologyError, find, load
 from tests.chaos.storm import disk
@@ -56,32 +57,29 @@ def main() -> int:
         return judge(asked.judge, topology, 0)
     out = asked.out or Path("runs") / f"storm-{asked.seed}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    plan = draw(topology, asked.seed, length_s, _left_out(out, asked.only))
+    plan = draw(topology, asked.seed, length_s, _left_out(asked.only))
     print(plan.text(), flush=True)
     if asked.plan:
         return 0
+    out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
     street = Street(topology, file, out)
     disks = [disk.store(street.run, server) for server in sorted(targets(plan.faults, "disk"))]
+    code: int | None = None
     try:
         for folder in disks:
             disk.mount(folder)
         code = asyncio.run(storm(street, plan, speed, duration_s(asked.for_)))
-    except (StreetFailed, disk.NoDisk) as problem:
-        print(problem, file=sys.stderr)
-        return 1
+    except* (StreetFailed, BusUnavailable) as problems:
+        print(*problems.exceptions, sep="\n", file=sys.stderr)
     finally:
         disk.unmount(disks)
-    return judge(out, topology, code)
+    return 1 if code is None else judge(out, topology, code)
 
 
-def _left_out(out: Path, only: str) -> dict[Kind, str]:
+def _left_out(only: str) -> dict[Kind, str]:
     """Kinds of fault that are not done here, each with why."""
-    if only:
-        return {kind: "not asked for" for kind in KINDS if kind not in only.split(",")}
-    why = disk.may_mount(out / "disk")
-    return {"disk": why} if why else {}
+    return {kind: "not asked for" for kind in KINDS if only and kind not in only.split(",")}
 
 
 async def storm(street: Street, plan: Plan, speed: float, wall_s: float) -> int:
@@ -104,10 +102,13 @@ async def storm(street: Street, plan: Plan, speed: float, wall_s: float) -> int:
         doing.cancel()
     await asyncio.gather(doing, return_exceptions=True)
     quiet = street.clock.now()
-    begun = msgspec.structs.replace(begun, quiet=quiet, cut_short=len(plan.faults) - len(hands.deeds))
+    undone = len(plan.faults) - len(hands.deeds)
+    begun = msgspec.structs.replace(begun, quiet=None if stop.is_set() else quiet, cut_short=undone)
     print(f"+{quiet - begun.origin:6.0f} s  quiet", flush=True)
     until = asyncio.ensure_future(street.clock.sleep_until(quiet + QUIET_RUN_S))
     await asyncio.wait([until, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set():
+        begun = msgspec.structs.replace(begun, quiet=None)
     until.cancel()
     stopping.cancel()
     gathered: Gathered = await gather(street.run, street.clock.now(), street.instants, street.ailing())

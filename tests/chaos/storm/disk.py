@@ -1,10 +1,11 @@
-"""A disk of its own for a server's JetStream, that can be filled up and emptied again. Needs the right to mount."""
+"""A full disk for one server: a small file system of its own that is filled up, or, where nothing can be mounted, a
+limit on the server's process under which no file grows. To nats-server both are a write that failed for good."""
 
 import contextlib
 import errno
-import os
+import resource
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SIZE = "192m"
@@ -12,39 +13,17 @@ _FILLER = "filler"
 _PIECE = 64 * 1024
 
 
-class NoDisk(Exception):
-    """No file system can be mounted here. ``cause`` says why."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(f"no file system can be mounted here: {cause}")
-        self.cause = cause
-
-
 def store(run: Path, server: str) -> Path:
     """Where a server of a run keeps its streams."""
     return run / "nats" / "js" / server
 
 
-def may_mount(folder: Path) -> str:
-    """Empty when it can be done, else why not."""
-    if os.geteuid() != 0:
-        return "mounting a small disk needs root"
-    try:
-        mount(folder)
-    except NoDisk as problem:
-        return problem.cause
-    unmount([folder])
-    folder.rmdir()
-    return ""
-
-
-def mount(folder: Path) -> None:
-    """A small file system in memory. Raises NoDisk."""
+def mount(folder: Path) -> bool:
+    """A small file system in memory. False where that is not allowed."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "gp-storm", str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise NoDisk(done.stderr.strip() or f"mount gave {done.returncode}")
+    return done.returncode == 0
 
 
 def unmount(folders: Iterable[Path]) -> None:
@@ -53,19 +32,33 @@ def unmount(folders: Iterable[Path]) -> None:
         subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
-def fill(folder: Path) -> None:
+@contextlib.contextmanager
+def full(folder: Path, pid: int) -> Iterator[None]:
+    """Until the block ends, nothing more can be written there."""
+    if folder.is_mount():
+        _fill(folder / _FILLER)
+        try:
+            yield
+        finally:
+            (folder / _FILLER).unlink(missing_ok=True)
+        return
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has been started again meanwhile, without the limit
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _fill(file: Path) -> None:
     """Not a byte is left."""
-    with (folder / _FILLER).open("ab", buffering=0) as file:
+    with file.open("ab", buffering=0) as filler:
         piece = _PIECE
         while piece:
             try:
-                file.write(b"\0" * piece)
+                filler.write(b"\0" * piece)
             except OSError as problem:
                 if problem.errno != errno.ENOSPC:
                     raise
                 piece //= 2
-
-
-def empty(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        (folder / _FILLER).unlink()

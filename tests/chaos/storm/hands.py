@@ -14,7 +14,7 @@ import msgspec
 from deploy.control import Command
 from deploy.doors import die_with_parent
 from deploy.links import LinkState
-from tests.chaos.storm.disk import empty, fill, store
+from tests.chaos.storm.disk import full, store
 from tests.chaos.storm.plan import Fault, Plan
 from tests.chaos.storm.street import ENVIRONMENT, LOOK_WALL_S, Street
 
@@ -129,15 +129,10 @@ class Hands:
                 yield
                 await asking
             case "disk":
-                folder = store(self.street.run, fault.target)
-                if not folder.is_mount():
-                    raise NotDone(f"{folder} is no disk of its own")
+                pid = await asyncio.to_thread(self._pid, fault.target)
                 self._begin(fault)
-                await asyncio.to_thread(fill, folder)
-                try:
+                with full(store(self.street.run, fault.target), pid):
                     yield
-                finally:
-                    empty(folder)
             case "flood":
                 self._begin(fault)
                 rogue = await self._python(

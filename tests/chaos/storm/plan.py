@@ -92,7 +92,9 @@ def draw(topology: Topology, seed: int, length_s: float, left_out: Mapping[Kind,
             fault = _fault(dice, topology, kind, at, len(faults))
             if fault.until < length_s and all(_apart(fault, other) for other in faults):
                 faults.append(fault)
-        begin = max([begin + wave_s, *(fault.until for fault in faults if fault.kind != "order")]) + dice.uniform(*SPELL_S)
+        begin = max([begin + wave_s, *(fault.until for fault in faults if fault.kind != "order")]) + dice.uniform(
+            *SPELL_S
+        )
     return Plan(seed=seed, topology=topology.name, length_s=length_s, faults=tuple(faults), left_out=left_out)
 
 
@@ -128,8 +130,8 @@ def _fault(dice: random.Random, topology: Topology, kind: Kind, at: float, numbe
         case "disk":
             target, for_s = dice.choice([HUB, *sites]), dice.uniform(60.0, 200.0)
         case "flood":
-            target, for_s = dice.choice(devices), dice.uniform(40.0, 120.0)
-            figure = float(dice.choice([500, 1000, 3000]))
+            target, for_s = dice.choice(devices), dice.uniform(100.0, 240.0)
+            figure = float(dice.choice([500, 1500, 3000]))
         case "order":
             target, for_s = dice.choice(sites), dice.uniform(120.0, 600.0)
             variant = dice.choice(["consumption", "production"])
