@@ -1,5 +1,7 @@
 """NATS in a cluster: the hub as a StatefulSet of one, three or five, each site's server as one of its own."""
 
+from pathlib import Path
+
 from deploy.kubernetes_parts import (
     KEYS,
     Memory,
@@ -7,7 +9,6 @@ from deploy.kubernetes_parts import (
     Plan,
     claim,
     container,
-    digest,
     labels,
     mounted,
     named,
@@ -19,8 +20,9 @@ from deploy.kubernetes_parts import (
     signed_in,
     thing,
 )
-from deploy.places import CLIENT, HOST, LEAVES, MONITOR, MOUNT, ROUTES, STORE, WEBSOCKET, Hosts, Place
-from deploy.render import CannotDeploy
+from deploy.places import CLIENT, LEAVES, MONITOR, MOUNT, ROUTES, STORE, WEBSOCKET, Hosts, Place
+from deploy.provision import consumers, streams
+from deploy.render import CannotDeploy, digest
 from deploy.topology import HUB
 
 PEERS = "nats-hub-peers"
@@ -28,12 +30,8 @@ PEERS = "nats-hub-peers"
 OUTSIDE = "nats-hub-links"
 HEALTHY = ["python3", "-I", "-S", "/app/healthy.py"]
 """Caught up with its cluster? Asked in the pod: NATS' monitor wants no credential, so it is on loopback alone."""
-ALIVE = [
-    *("python3", "-I", "-S", "-c"),
-    f"import socket; s = socket.create_connection(('{HOST}', {MONITOR}), 4); "
-    "s.sendall(b'GET /healthz?js-enabled-only=true HTTP/1.0\\r\\n\\r\\n'); assert b' 200 ' in s.recv(64)",
-]
-"""It runs, whatever its cluster does: a server without a majority is not helped by being killed."""
+ALIVE = ["python3", "-I", "-S", "-c", (Path(__file__).parent / "kubernetes_alive.py").read_text()]
+"""Is it beyond help but for a new start? A server without a majority is not."""
 _STORAGE = "3Gi"
 """More than ``max_file`` of the configuration: JetStream refuses before the disk is full."""
 _MEMORY = {True: Memory(192, 512, 100), False: Memory(64, 256, 20)}
@@ -196,7 +194,8 @@ def provision(plan: Plan, server: str) -> Object:
     """The Job that makes a server's streams and consumers. A Job cannot be changed: its name has what it depends on."""
     members = sum(place.server == server for place in plan.deployment.places)
     admin = plan.deployment.keys(f"{server}.admin").public
-    short = digest(plan.images.actor, plan.checksum(), admin, str(members))[:8]
+    wanted = streams(plan.deployment.permissions, server), consumers(plan.deployment.permissions, server)
+    short = digest(plan.images.actor, admin, members, *wanted)
     labelled = labels("provision", place_of(server))
     secret = plan.own_secret(named("provision", server), f"{server}.admin")
     one = ours(

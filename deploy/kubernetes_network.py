@@ -2,11 +2,12 @@
 
 import ipaddress
 
-from deploy.compose import HEALTH, MODBUS
+from deploy.compose import MODBUS
 from deploy.kubernetes_nats import has_cluster, link_port, links_from_outside
 from deploy.kubernetes_parts import Object, Plan, named, place_of, thing
 from deploy.kubernetes_pods import SPANS
 from deploy.places import CLIENT, ROUTES
+from deploy.render import HEALTH
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
 

@@ -1,6 +1,5 @@
 """What all pods of a deployment have in common: names, labels, rights, probes, memory and secrets."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,13 +11,13 @@ import msgspec
 
 from bus.address import Address
 from deploy.bundle import FILE
-from deploy.compose import HEALTH, Images
-from deploy.render import CannotDeploy, Deployment
+from deploy.compose import Images
+from deploy.render import HEALTH, CannotDeploy, Deployment, digest
 from deploy.topology import GRID, HUB
 
 Object = dict[str, Any]
 LABEL = "gridparley/"
-"""Before our own labels and annotations, which say what a pod is: place, role, agent, hardware, topology."""
+"""Before our own labels and annotations, which say what a pod is: place, role, agent, hardware, facts."""
 USER = 65532
 """Of the images; a number, as the kubelet believes no name."""
 CLOCK_AT, TOPOLOGY_AT, KEYS_AT, DATA_AT = "/clock", "/etc/gridparley", "/run/gridparley", "/data"
@@ -121,9 +120,12 @@ class Plan:
             raise CannotDeploy(f"{folder} has more than {LARGEST} bytes, which is what a ConfigMap holds: split it")
         return found
 
-    def checksum(self) -> str:
-        """Of the topology: where it changes, pods are made anew."""
-        return digest(*(part for pair in self.topology_files().items() for part in pair))
+    def facts_of(self, address: Address) -> str:
+        """A digest of what an agent is told of the topology, with the content of the files that it is told to read."""
+        topology = self.deployment.topology
+        told = msgspec.json.encode([topology.entries[address], topology.defaults.get(address.role)]).decode()
+        read = [text for name, text in self.topology_files().items() if f"/{name}" in told]
+        return digest(self.deployment.facts_of(address), *read)
 
     def secret(self, name: str, files: dict[str, str]) -> Object:
         """Remember a Secret of files of the deployment's folder, by where its pod sees them; returns its volume.
@@ -171,10 +173,6 @@ def named(*parts: str) -> str:
             f"and keep it within {LONGEST_NAME} characters"
         )
     return name
-
-
-def digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def place_of(server: str) -> str:
@@ -326,12 +324,12 @@ def on_the_clocks_node(plan: Plan) -> Object:
     return {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": wanted}}}
 
 
-def noted(plan: Plan, labelled: dict[str, str]) -> dict[str, str]:
-    """Annotations: a new topology makes new pods, and Prometheus finds agents."""
-    topology = {f"{LABEL}topology": plan.checksum()}
+def noted(facts: str, labelled: dict[str, str]) -> dict[str, str]:
+    """Annotations: a pod is made anew when it is told other facts, and Prometheus finds agents."""
+    told = {f"{LABEL}facts": facts}
     if f"{LABEL}agent" not in labelled:
-        return topology
-    return topology | {
+        return told
+    return told | {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(HEALTH),
         "prometheus.io/path": "/metrics",

@@ -7,7 +7,6 @@ from deploy.kubernetes_nats import provision, site
 from deploy.kubernetes_parts import (
     DATA_AT,
     KEYS,
-    TOPOLOGY,
     Memory,
     Object,
     Plan,
@@ -26,12 +25,14 @@ from deploy.kubernetes_parts import (
     service,
     signed_in,
 )
+from deploy.render import digest
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
 
 SPANS = {"otlp-grpc": 4317, "otlp-http": 4318}
 SCREEN = 16686
 _RECORDS_AT = "/records"
+_RECORDS = mounted("records", _RECORDS_AT)
 _AGENT = Memory(64, 160)
 _OF_ROLE = {CEM.name: Memory(96, 320, 50), FORECASTER.name: Memory(192, 512, 20)}
 _WORLD, _LINE, _CLOCK, _RECORD = Memory(384, 1024, 250), Memory(48, 128), Memory(48, 128), Memory(96, 512, 20)
@@ -78,7 +79,8 @@ def _agent(plan: Plan, address: Address) -> list[Object]:
         environment=environment,
         mounts=mounts,
     )
-    return [*found, _one_pod(plan, name, labelled, one, volumes, clock=True)]
+    facts = plan.facts_of(address)
+    return [*found, _one_pod(plan, name, labelled, one, volumes, facts, clock=True)]
 
 
 def _spans(plan: Plan) -> dict[str, str]:
@@ -99,13 +101,16 @@ def _spans(plan: Plan) -> dict[str, str]:
 
 
 def _one_pod(
-    plan: Plan, name: str, labelled: dict[str, str], one: Object, volumes: list[Object], *, clock: bool
+    plan: Plan, name: str, labelled: dict[str, str], one: Object, volumes: list[Object], facts: str, *, clock: bool
 ) -> Object:
-    """A Deployment of one of our containers. ``clock``: it lives in the run's time."""
+    """A Deployment of one of our containers.
+
+    facts   a digest of what the topology tells it
+    clock   it lives in the run's time
+    """
     node = on_the_clocks_node(plan) if clock else {}
-    template = pod(
-        labelled, one, [*our_volumes(plan, clock=clock), *volumes], annotations=noted(plan, labelled), **node
-    )
+    noting = noted(facts, labelled)
+    template = pod(labelled, one, [*our_volumes(plan, clock=clock), *volumes], annotations=noting, **node)
     return deployment(name, labelled, template)
 
 
@@ -122,19 +127,18 @@ def _hardware(plan: Plan, place: str) -> list[Object]:
         return []
     name, labelled = _line_name(place), labels("line", place)
     upstream = plan.lines[place] or f"world:{modbus_port(plan.deployment.topology, place)}"
-    listens = {"tcpSocket": {"port": "modbus"}, "periodSeconds": 10}
     one = ours(
         plan,
         plan.images.actor,
-        ["line", "--site", place, "--topology", TOPOLOGY, "--upstream", upstream, "--listen", f"0.0.0.0:{MODBUS}"],
+        ["line", "--site", place, "--upstream", upstream, "--listen", f"0.0.0.0:{MODBUS}"],
         _LINE,
         clock=False,
-        health=False,
+        health=True,
         ports=[{"name": "modbus", "containerPort": MODBUS}],
-        readinessProbe=listens,
-        livenessProbe=listens,
     )
-    return [service(name, labelled, {"modbus": MODBUS}), _one_pod(plan, name, labelled, one, [], clock=False)]
+    topology = plan.deployment.topology
+    facts = digest(topology.run, topology.sites.get(place, topology.grid))
+    return [service(name, labelled, {"modbus": MODBUS}), _one_pod(plan, name, labelled, one, [], facts, clock=False)]
 
 
 def laboratory(plan: Plan) -> list[Object]:
@@ -148,7 +152,7 @@ def laboratory(plan: Plan) -> list[Object]:
     return [
         claim("clock", clock, "16Mi"),
         _clock(plan, clock),
-        claim("world", world, "2Gi"),
+        claim("records", world, "5Gi"),
         service("world", world, ports),
         _one_pod(
             plan,
@@ -161,11 +165,12 @@ def laboratory(plan: Plan) -> list[Object]:
                 _WORLD,
                 clock=True,
                 health=True,
-                environment={"GRIDPARLEY_DATA": DATA_AT},
+                environment={"GRIDPARLEY_DATA": _RECORDS_AT},  # what was true beside what was said, for the report
                 ports=[{"name": port, "containerPort": number} for port, number in ports.items()],
-                mounts=[mounted("data", DATA_AT)],
+                mounts=[_RECORDS],
             ),
-            [claimed("data", "world")],
+            [claimed("records", "records")],
+            digest(plan.deployment.topology),
             clock=True,
         ),
     ]
@@ -175,9 +180,8 @@ def _clock(plan: Plan, labelled: dict[str, str]) -> Object:
     """The keeper of the clock: where it is put, all that share its clock are put too."""
     patience_s = 600 if len(plan.sites) == len(plan.deployment.topology.site) else 120  # who is left out never comes
     one = ours(plan, plan.images.actor, ["clock", "--wait", str(patience_s)], _CLOCK, clock=True, health=True)
-    return deployment(
-        "clock", labelled, pod(labelled, one, our_volumes(plan, clock=True), annotations=noted(plan, labelled))
-    )
+    noting = noted(digest(plan.deployment.topology), labelled)
+    return deployment("clock", labelled, pod(labelled, one, our_volumes(plan, clock=True), annotations=noting))
 
 
 # -------------------------------------------------------------------- who watches
@@ -193,10 +197,12 @@ def _recorder(plan: Plan, address: Address) -> list[Object]:
         clock=True,
         health=True,
         environment=signed_in(plan, HUB),
-        mounts=[KEYS, mounted("records", _RECORDS_AT)],
+        mounts=[KEYS, _RECORDS],
     )
     volumes = [plan.own_secret("record", str(address)), claimed("records", "records")]
-    return [claim("records", labelled, "5Gi"), _one_pod(plan, "record", labelled, one, volumes, clock=True)]
+    facts = digest(plan.deployment.topology)
+    made = _one_pod(plan, "record", labelled, one, volumes, facts, clock=True)
+    return [made] if plan.deployment.simulated else [claim("records", labelled, "5Gi"), made]
 
 
 def jaeger(plan: Plan) -> list[Object]:

@@ -4,6 +4,7 @@ that is not needed; configurations and probes are tried on real servers."""
 import http.client
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from cryptography import x509
 from kubernetes_validate import utils as schemas
 from typer.testing import CliRunner
 
+from bus.address import Address
+from bus.store import State
+from bus.transport import Connection, NotStored
 from contracts.roles import OPS
 from deploy import cli, render_cli
 from deploy.health import serve_health
@@ -30,6 +34,7 @@ from deploy.kubernetes import FOLDER, hosts, manifests, sites_of, write
 from deploy.kubernetes_nats import OUTSIDE, PEERS
 from deploy.places import CLIENT, HOST, LEAVES, MONITOR, MOUNT, ROUTES, WEBSOCKET
 from deploy.ports import free_ports
+from deploy.provision import provision
 from deploy.render import CannotDeploy, Deployment, prepare
 from deploy.servers import nats_server
 from deploy.topology import GRID, HUB
@@ -414,23 +419,36 @@ def test_the_hub_keeps_its_majority(street: Rendered, field: Rendered) -> None:
         assert job.container["args"] == ["provision", "hub", "--replicas", "3"]
 
 
-def test_another_topology_makes_new_pods_and_new_jobs(tmp_path: Path) -> None:
+def test_who_is_told_something_else_is_made_anew_and_nobody_else(tmp_path: Path) -> None:
     source = tmp_path / "field.toml"
-    source.write_text(FIELD)
-    before = Rendered(tmp_path / "one", str(source)).cluster
-    source.write_text(FIELD.replace('"north"', '"south"'))
-    after = Rendered(tmp_path / "one", str(source)).cluster
-    stamps = [
-        {
-            one["spec"]["template"]["metadata"]["annotations"]["gridparley/topology"]
-            for one in cluster.of_kind("Deployment").values()
+
+    def facts(text: str, prices: str = "hour,eur_per_kwh\n0,0.3\n") -> dict[str, str]:
+        source.write_text(text)
+        (tmp_path / "prices.csv").write_text(prices)
+        cluster = Rendered(tmp_path / "out", str(source)).cluster
+        made = {
+            name: one["spec"]["template"]["metadata"]["annotations"]["gridparley/facts"]
+            for name, one in cluster.of_kind("Deployment").items()
         }
-        for cluster in (before, after)
-    ]
-    assert [len(stamp) for stamp in stamps] == [1, 1]
-    assert stamps[0] != stamps[1]
-    assert not before.of_kind("Job").keys() & after.of_kind("Job").keys()
-    assert "agent-grid-dso-north" not in after.of_kind("Deployment")
+        return made | dict.fromkeys(cluster.of_kind("Job"), "job")
+
+    tariff = '{ name = "day", file = "./prices.csv" }'
+    retailer = f'{{ role = "retailer", name = "main", settings = {{ tariffs = [{tariff}] }} }},'
+    text = FIELD.replace('{ role = "dso", name = "north" },', '{ role = "dso", name = "north" },' + retailer)
+    before = facts(text)
+    assert facts(text) == before
+    settings = facts(text + "[defaults.meter]\nreading_every_s = 5.0\n")
+    assert {name for name, _ in before.items() ^ settings.items()} == {
+        "agent-grid-meter-substation",
+        "agent-h-07-meter-main",
+    }
+    prices = facts(text, "hour,eur_per_kwh\n0,0.4\n")
+    assert {name for name, _ in before.items() ^ prices.items()} == {"agent-grid-retailer-main"}
+    more = facts(text.replace('name = "h08"', 'name = "h09"'))
+    other = {name for name, _ in before.items() ^ more.items()}
+    assert {"agent-h08-cem-main", "agent-h09-cem-main"} <= other
+    assert any(name.startswith("provision-hub-") for name in other)
+    assert not any("h-07" in name for name in other)
 
 
 def test_some_of_the_sites(field: Rendered, tmp_path: Path) -> None:
@@ -525,7 +543,7 @@ class Server:
         """The exit code of the pod's own probe, at this machine's port."""
         monitor = self.ports[f"{self.name}:{MONITOR}"]
         command = [part.replace(str(MONITOR), str(monitor)) for part in self.probes[probe]["exec"]["command"]]
-        command = [part.replace("/app/", f"{ROOT}/deploy/") for part in command]
+        command = [part.replace("/app/", f"{ROOT}/deploy/").replace('"/data"', f'"{self.folder}"') for part in command]
         environment = {"GRIDPARLEY_HEALTH": str(monitor), "PATH": os.environ["PATH"]}
         return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 
@@ -571,6 +589,31 @@ def test_the_hub_of_three_is_ready_together_and_with_one_killed(servers: dict[st
     until(lambda: all(servers[name].asked("readinessProbe") for name in ("nats-hub-0", "nats-hub-2", "h08")))
     servers["nats-hub-1"].run()
     until(lambda: servers["nats-hub-1"].asked("readinessProbe"))
+
+
+@pytest.mark.anyio
+async def test_a_server_that_cannot_write_any_more_is_not_alive_once_it_could(
+    servers: dict[str, Server], field: Rendered
+) -> None:
+    home = servers["h08"]
+    process = home.run()
+    until(lambda: home.asked("readinessProbe"))
+    agent, made = Address.parse("h08.cem.main"), field.deployment
+    url, ca = f"tls://{HOST}:{home.ports[f'h08:{CLIENT}']}", made.certificates.authority
+    await provision(made.permissions, "h08", url, made.keys("h08.admin"), ca)
+    connection = Connection(url, name=str(agent), inbox=agent.inbox, keys=made.keys(str(agent)), ca=ca)
+    await connection.open()
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, hard))  # as a full disk is to the server
+    with pytest.raises(NotStored):
+        await State(connection, agent).put("probe", 1)
+    await connection.close()
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    until(lambda: not home.asked("livenessProbe"))
+    process.kill()
+    process.wait()
+    home.run()
+    until(lambda: home.asked("readinessProbe") and home.asked("livenessProbe"))
 
 
 def until(holds: Callable[[], bool], wall_s: float = 60.0) -> None:
