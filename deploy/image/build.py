@@ -127,7 +127,7 @@ def _fetch(names: list[str], into: Path, machine: str) -> None:
         raise CannotBuild(
             f"{problem}\nThe image has Python {PYTHON} on {machine}; this is Python {platform.python_version()} on "
             f"{platform.system()} {platform.machine()}, so every wheel must be ready made, and one is not: "
-            f"run `make image PYTHON=python{PYTHON}` on Linux {machine}"
+            f"run `make clean image PYTHON=python{PYTHON}` on Linux {machine}"
         ) from None
 
 
