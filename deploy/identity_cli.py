@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from deploy.rotation import NotReloaded, Rotation
 
 TopologyName = Annotated[str, typer.Argument(help="A topology file, or the name of one that comes with gridparley.")]
-Of = Annotated[str, typer.Option("--topology", help="The deployment's topology: a file or a name.")]
+Of = Annotated[
+    str,
+    typer.Option(
+        "--topology", help="The deployment's topology: a file or a name. Default: the one in a rendered folder."
+    ),
+]
 Folder = Annotated[Path, typer.Option("--keys", help="Folder of `gridparley config` or `gridparley render`.")]
 AUTHORITY = "authority"
 
@@ -57,7 +62,7 @@ def rotate(
     certificate: Annotated[bool, typer.Option("--certificate", help="Of a link: its certificate, not its key.")] = (
         False
     ),
-    topology: Of = "street",
+    topology: Of = "",
     folder: Folder = Path("nats"),
 ) -> None:
     """Change a key or certificate while everything runs.
@@ -92,7 +97,7 @@ def rotate(
 def revoke(
     name: Annotated[str, typer.Argument(help="An agent (h07.evse.1), a site's link (h07.link) or hub.admin.")],
     undo: Annotated[bool, typer.Option("--undo", help="It was a mistake: the same key is good again.")] = False,
-    topology: Of = "street",
+    topology: Of = "",
     folder: Folder = Path("nats"),
 ) -> None:
     """Take an identity back: it is cut off at once, refused from then on, and left out of later configurations.
@@ -118,8 +123,10 @@ def _do(change: "Callable[[Rotation], Awaitable[NotReloaded | None]]", topology:
     async def run() -> "NotReloaded | None":
         return await change(rotation)
 
+    rendered = folder / "topology" / "topology.toml"
+    made = options.loaded(topology or (str(rendered) if rendered.is_file() else "street"))
     try:
-        rotation = Rotation(folder.resolve(), Permissions(options.loaded(topology), Roster()))
+        rotation = Rotation(folder.resolve(), Permissions(made, Roster()))
         late = asyncio.run(run())
     except CannotChange as problem:
         raise options.failed(problem, 2) from None
