@@ -58,7 +58,8 @@ _ODD_SUBJECTS = (b".\x0bx", b".\xff\xfe", b".\x0cx", b"..", b".a b")
 
 async def main(run: Path, name: str, per_wall_s: float, now: float, seed: int) -> None:
     """A process of its own, so that the storm itself is not held up: it says how many words it has said at SIGTERM."""
-    flood = Flood(run, name, per_wall_s)
+    files = Files(run)
+    flood = Flood(Doors(Plan.read(files).topology, files.nats), Address.parse(name), per_wall_s)
     pouring = asyncio.create_task(flood.run(now, seed))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pouring.cancel)
     await asyncio.gather(pouring, return_exceptions=True)
@@ -68,10 +69,8 @@ async def main(run: Path, name: str, per_wall_s: float, now: float, seed: int) -
 class Flood:
     """``sent`` is how many frames the rogue has written so far."""
 
-    def __init__(self, run: Path, name: str, per_wall_s: float) -> None:
-        files = Files(run)
-        self._doors = Doors(Plan.read(files).topology, files.nats)
-        self._who, self._per_wall_s = Address.parse(name), per_wall_s
+    def __init__(self, doors: Doors, who: Address, per_wall_s: float) -> None:
+        self._doors, self._who, self._per_wall_s = doors, who, per_wall_s
         self.sent = 0
 
     async def run(self, now: float, seed: int) -> None:
