@@ -14,15 +14,19 @@ from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable, Connection
 from contracts.kit import vocabulary
 from contracts.roles import ALL, APP, BUILDING, CEM, DSO, METER, OPS
+from deploy import places
 from deploy.certificates import Certificates
 from deploy.permissions import Permissions
 from deploy.roster import Roster
 from deploy.servers import Servers, nats_server
 from deploy.topology import GRID, HUB
+from tests.support.fleet import FleetServers
+from tests.support.fortified import WebSocketServers
 from tests.support.grid import Grid, grid, topology
 from tests.support.puppets import GRID_SIDE
 
 pytestmark = pytest.mark.anyio
+DSO_NORTH = "grid.dso.north"
 NAMES = {DSO: "north", METER: "main", APP: "display"}
 EVERYBODY = (
     *(f"grid.{role.name}.{NAMES.get(role, 'main')}" for role in ALL if role in (*GRID_SIDE, BUILDING)),
@@ -42,9 +46,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="module")
-async def run() -> AsyncIterator[Grid]:
-    async with grid(*EVERYBODY, groups=("street",)) as running:
+WAYS = {"one machine": Servers, "TLS on every door, links by WebSocket": WebSocketServers, "a fleet": FleetServers}
+
+
+@pytest.fixture(scope="module", params=WAYS.values(), ids=WAYS)
+async def run(request: pytest.FixtureRequest) -> AsyncIterator[Grid]:
+    async with grid(*EVERYBODY, groups=("street",), servers=request.param) as running:
         yield running
 
 
@@ -174,9 +181,10 @@ async def test_nobody_touches_the_stores_of_others(run: Grid) -> None:
         await bus.close()
 
 
-async def test_the_hub_lets_a_site_speak_only_as_itself_whoever_forges_inside() -> None:
+@pytest.mark.parametrize("way", [Servers, WebSocketServers])
+async def test_the_hub_lets_a_site_speak_only_as_itself_whoever_forges_inside(way: type[Servers]) -> None:
     """A hostile site: its own server, without any rights inside, behind the site's link."""
-    async with grid(*EVERYBODY) as run:
+    async with grid(*EVERYBODY, servers=way) as run:
         await forged(run)
 
 
@@ -203,12 +211,13 @@ async def forged(run: Grid) -> None:
 @asynccontextmanager
 async def hostile_leaf(servers: Servers, site: str) -> AsyncIterator[Connection]:
     config = servers.folder / "hostile.conf"
-    port, hub_port = servers.ports[site].client, servers.ports[HUB].leaves
+    port = servers.ports[site].client
+    [hub] = next(place.hubs for place in places.read(servers.folder) if place.server == site)
     seed, ca = servers.key_ring(f"{site}.link").seed, servers.authority
     certificate, key = Certificates(ca.parent).client(f"{site}.link")
     config.write_text(
         f"server_name: {site}\nlisten: 127.0.0.1:{port}\n"
-        f'leafnodes {{ remotes: [ {{ urls: ["tls://127.0.0.1:{hub_port}"], nkey: {seed}, tls {{ ca_file: "{ca}", '
+        f'leafnodes {{ remotes: [ {{ urls: ["{hub}"], nkey: {seed}, tls {{ ca_file: "{ca}", '
         f'cert_file: "{certificate}", key_file: "{key}", handshake_first: true }} }} ] }}\n'
     )
     process = await anyio.open_process(
@@ -232,13 +241,31 @@ async def test_a_credential_of_nobody_is_refused(run: Grid) -> None:
             await stranger.open()
 
 
-async def test_an_agent_of_one_site_is_unknown_at_the_server_of_another(run: Grid) -> None:
-    cem = Address.parse("h07.cem.main")
+@pytest.mark.parametrize("name", ["h07.cem.main", "h07.evse.1", "h07.admin", "h07.sys"])
+async def test_an_agent_of_one_site_is_unknown_at_the_server_of_another(run: Grid, name: str) -> None:
     for server in ("h08", HUB):
         url, ca = run.servers.url_of(server), run.servers.ca_of(server)
-        connection = Connection(url, name=str(cem), inbox=cem.inbox, keys=run.servers.keys(cem), ca=ca)
-        with pytest.raises(BusUnavailable):
+        connection = Connection(url, name=name, inbox=f"_R.{name}", keys=run.servers.key_ring(name), ca=ca)
+        with pytest.raises(BusUnavailable, match=r"(?i)authorization"):
             await connection.open()
+
+
+async def test_who_provisions_a_server_and_who_watches_it_can_say_no_word(run: Grid) -> None:
+    servers, subjects = run.servers, [f"to.{DSO_NORTH}.h07.cem.main.power_limit.1.limit_accepted", "home.say.x", "_R.x"]
+    for server in (HUB, "h07"):
+        admin = servers.connection(server, f"{server}.admin", "_R.admin")
+        await admin.open()
+        assert await refused(admin, servers, server, subjects) == set(subjects)
+        await admin.close()
+        # The system user's account carries no word of ours: what it says reaches nobody, what it hears is the server's.
+        heard = await run.words(GRID if server == HUB else server)
+        watcher = servers.connection(server, f"{server}.sys", "_R.sys")
+        await watcher.open()
+        for subject in subjects:
+            watcher.publish(subject, b"{}")
+        await watcher.barrier()
+        await watcher.close()
+        assert heard.all == []
 
 
 async def test_the_key_of_a_link_opens_no_client_connection(run: Grid) -> None:

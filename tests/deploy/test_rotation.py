@@ -15,13 +15,14 @@ from bus.address import Address
 from bus.bus import Bus
 from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable, Connection
-from contracts.power_limit import Heartbeat, LimitAccepted, SetLimit
+from contracts.power_limit import LimitAccepted, SetLimit
 from deploy.certificates import Certificates
 from deploy.keys import CannotChange, Keys
 from deploy.rotation import NotReloaded, Rotation
 from deploy.servers import Servers, nats_server
 from deploy.topology import HUB
 from tests.cem.home import WHY
+from tests.support.fortified import FieldServers
 from tests.support.grid import Grid, eventually, grid
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,7 @@ DSO, CEM, METER = "grid.dso.north", "h07.cem.main", "h07.meter.main"
 
 @asynccontextmanager
 async def deployed() -> AsyncIterator[tuple[Grid, Servers, Rotation]]:
-    async with grid(DSO, CEM, METER, speed=1.0) as run:
+    async with grid(DSO, CEM, METER, speed=1.0, servers=FieldServers) as run:
         yield run, run.servers, Rotation(run.servers.folder, run.servers.permissions)
 
 
@@ -283,9 +284,9 @@ async def test_a_links_certificate_is_changed_and_the_link_comes_up_with_it() ->
 
 async def test_the_authority_is_changed_while_words_pass_and_the_old_one_is_believed_no_more(tmp_path: Path) -> None:
     async with deployed() as (run, servers, rotation):
-        heard: list[float] = []
+        heard: list[float | None] = []
         dso = await run.bus(DSO)
-        await run.bus(CEM, lambda bus: bus.on(Heartbeat, lambda word, _heard: heard.append(word.every_s)))
+        cem = await run.bus(CEM, lambda bus: bus.on(SetLimit, lambda word, _heard: heard.append(word.limit_w)))
         old = tmp_path / "old"
         old.mkdir()
         for path in servers.authority.parent.iterdir():
@@ -298,7 +299,8 @@ async def test_the_authority_is_changed_while_words_pass_and_the_old_one_is_beli
         await servers.cut("h07")
         await servers.mend("h07")
         await servers.linked(["h07"])
-        dso.tell(Address.parse(CEM), Heartbeat(every_s=41.0))
+        assert cem.connection.connected
+        await dso.tell_durably(Address.parse(CEM), limit(41))
         await eventually(lambda: heard == [41.0])
         async with leaf(servers, seed_of(rotation, "h07.link"), old):
             await eventually(lambda: "TLS leafnode handshake error" in (servers.folder / "hub.log").read_text())

@@ -1,6 +1,7 @@
 """Grid messages are signed, encrypted and bound to their sender; who is there is known; who may read may not write."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -25,6 +26,7 @@ from deploy.topology import HUB
 from deploy.watch import Watch
 from tests.cem.home import CEM, DSO, WHY, home
 from tests.support.cem_puppet import reading
+from tests.support.fortified import WebSocketServers
 from tests.support.grid import Grid, Words, eventually, grid
 from tests.support.tap import Tap, tap
 
@@ -163,6 +165,51 @@ async def test_an_altered_word_is_never_heard_and_the_connection_that_carried_it
         dso.tell(SITE_CEM, Heartbeat(every_s=42.0))
         await words.until(lambda heard: heard.of("heartbeat"))
         assert [envelope["body"]["every_s"] for _, envelope in words.of("heartbeat")] == [42.0]
+
+
+# -------------------------------------------------------------------- where only port 443 is open
+
+
+async def test_a_site_that_may_leave_by_websocket_alone_gets_its_limit_and_nobody_on_the_way_reads_it() -> None:
+    async with grid(DSO, CEM, METER, speed=5.0, servers=WebSocketServers) as run:
+        assert isinstance(run.servers, WebSocketServers)
+        await run.servers.links.stop()
+        async with tap(run.servers.websocket_port, run.servers.ports["h07"].link) as way:
+            await eventually(lambda: way.connections)
+            await run.servers.linked(["h07"])
+            await run.start(CEM)
+            dso = await run.bus(DSO, lambda bus: bus.on(Heartbeat, lambda _m, _h: None))
+            dso.tell(SITE_CEM, Heartbeat(every_s=60.0))
+            assert isinstance(await ask(dso, OFF), LimitAccepted)
+            await eventually(lambda: len(way.seen) > 2000)
+            for text in (b"set_limit", b"power_limit", b"h07.cem", b"Upgrade", b"websocket"):
+                assert text not in way.seen
+        log = (run.servers.folder / "hub.log").read_text()
+        assert "lid_ws:" in log
+        assert "lid:" not in log, "no link came by the other door"
+
+
+async def test_a_websocket_without_a_certificate_of_the_street_is_not_opened() -> None:
+    async with grid(DSO, CEM, servers=WebSocketServers) as run:
+        assert isinstance(run.servers, WebSocketServers)
+        assert await upgraded(run.servers, "h07.link") != b""
+        assert await upgraded(run.servers, None) == b""
+
+
+async def upgraded(servers: WebSocketServers, name: str | None) -> bytes:
+    """What the WebSocket door says to who shows a certificate of this name, or none; empty when nothing."""
+    context = ssl.create_default_context(cafile=servers.authority)
+    if name is not None:
+        context.load_cert_chain(*Certificates(servers.authority.parent).paths(name))
+    try:
+        # A TLS 1.3 client hears of a missing certificate when it reads.
+        reader, writer = await asyncio.open_connection("127.0.0.1", servers.websocket_port, ssl=context)
+        writer.write(b"GET /leafnode HTTP/1.1\r\nHost: hub\r\n\r\n")
+        said = await reader.read(100)
+    except (ssl.SSLError, ConnectionError):
+        return b""
+    writer.close()
+    return said
 
 
 # -------------------------------------------------------------------- outbound only, presence
