@@ -155,7 +155,7 @@ def beyond(since: float, until: float = 3000.0) -> Truth:
     ("doctored", "breaks"),
     [
         ({"truth": beyond(1000.0)}, True),
-        ({"truth": beyond(1000.0, 1050.0)}, False),
+        ({"truth": beyond(1000.0, 1020.0)}, False),
         ({"truth": beyond(0.0, 180.0)}, False),
         ({"truth": beyond(1000.0, 1150.0), "deeds": (did("kill", CEM, 1000.0, well_s=70.0),)}, False),
         ({"truth": beyond(1000.0), "deeds": (did("kill", CEM, 1000.0, well_s=70.0),)}, True),
@@ -210,7 +210,7 @@ def test_a_transformer_above_its_rating_is_found_unless_the_grid_side_was_hit() 
     high = truth(lambda _: LIMIT_W, lambda at: 105.0 if 1000.0 <= at < 1200.0 else 90.0)
     assert len(broken(keep_limits.transformer_holds, good(truth=high))) == 1
     assert broken(keep_limits.transformer_holds, good(truth=high, deeds=(did("kill", "hub", 990.0, 60.0),))) == []
-    short = truth(lambda _: LIMIT_W, lambda at: 105.0 if 1000.0 <= at < 1100.0 else 90.0)
+    short = truth(lambda _: LIMIT_W, lambda at: 105.0 if 1000.0 <= at < 1050.0 else 90.0)
     assert broken(keep_limits.transformer_holds, good(truth=short)) == []
 
 
