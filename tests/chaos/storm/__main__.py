@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -100,7 +101,8 @@ async def storm(street: Street, plan: Plan, speed: float, wall_s: float) -> int:
     await asyncio.wait([doing, stopping], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
     if not doing.done():
         doing.cancel()
-    await asyncio.gather(doing, return_exceptions=True)
+    with contextlib.suppress(asyncio.CancelledError):
+        await doing  # a fault of the storm itself ends it
     quiet = street.clock.now()
     undone = len(plan.faults) - len(hands.deeds)
     begun = msgspec.structs.replace(begun, quiet=None if stop.is_set() else quiet, cut_short=undone)
