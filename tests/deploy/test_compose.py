@@ -71,7 +71,7 @@ def test_compose_takes_it(rendered: Rendered, tmp_path: Path) -> None:
     if not (command := _compose()):
         pytest.skip(PLUGIN)
     (tmp_path / "compose.yaml").write_text(rendered.text)
-    profiles = [word for one in ("jaeger", "metrics") for word in ("--profile", one)]
+    profiles = [word for one in ("tools", "jaeger", "metrics") for word in ("--profile", one)]
     done = subprocess.run(
         [*command, *profiles, "config", "--format", "json"], cwd=tmp_path, capture_output=True, text=True
     )
@@ -91,6 +91,15 @@ def test_every_agent_has_one_service_and_nobody_else_has_one(rendered: Rendered)
     known |= {"world", "clock"} if has_world(topology) else set()
     known |= {"record"} if rendered.deployment.recorder else set()
     assert set(rendered.services) == known
+
+
+def test_tools_run_when_they_are_called_where_their_agent_is(rendered: Rendered) -> None:
+    tools = {name: one for name, one in rendered.file["services"].items() if one.get("profiles") == ["tools"]}
+    attached = {str(a) for a, entry in rendered.deployment.topology.entries.items() if entry.attach}
+    assert {name for name in tools if "." in name} >= attached
+    for name, one in tools.items():
+        assert one["restart"] == "no", name
+        assert one["networks"] == [name.partition(".")[0] if "." in name else GRID], name
 
 
 def test_a_hub_of_several_is_provisioned_with_as_many_copies(rendered: Rendered) -> None:
@@ -125,6 +134,8 @@ def _own_seed(rendered: Rendered, service: str) -> set[str]:
         return {f"{site}.link.nk"} if site in rendered.deployment.topology.sites else set()
     if service == "record":
         return {f"{rendered.deployment.recorder}.nk"}
+    if rendered.ours[service].get("profiles") == ["tools"]:
+        return {f"{service}.nk" if "." in service else f"{GRID}.ops.{service}.nk"}
     return {f"{service}.nk"} if rendered.ours[service]["command"][0] == "agent" else set()
 
 

@@ -1,0 +1,358 @@
+"""Two homes and the grid side as containers: the limit story, walls between containers, and every kind of blow."""
+
+import asyncio
+import errno
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from contracts.power_limit import LimitState, SetLimit
+from deploy.records import readings
+from deploy.run_facts import RECORDS
+from deploy.topology import GRID
+from tests.chaos.storm.gather import all_of
+from tests.containers.blows import Blows
+from tests.support.stack import Stack
+
+pytestmark = pytest.mark.timeout(600, func_only=True)
+DSO, CEM, METER = "grid.dso.north", "h07.cem.main", "h07.meter.main"
+NEIGHBOUR, SUBSTATION = "h08.meter.main", "grid.meter.substation"
+
+
+@pytest.fixture(scope="module")
+def blows(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blows]:
+    """One stack for all: nobody leaves it worse than it was."""
+    here = tmp_path_factory.mktemp("two")
+    with Stack("tests/containers/two.toml", images, here) as stack:
+        stack.well()
+        stack.until(lambda: stack.said("limit_accepted", CEM), "the first limit is accepted", stack.ailing)
+        yield Blows(stack)
+
+
+@pytest.fixture
+def stack(blows: Blows) -> Stack:
+    return blows.stack
+
+
+# -------------------------------------------------------------------- facts
+
+
+def measured(stack: Stack, meter: str) -> float:
+    """When the last reading of a meter that came by the hub was made."""
+    return max((one.at for one in readings(stack.run_folder() / RECORDS) if one.agent == meter), default=0.0)
+
+
+def goes_on(stack: Stack, meter: str) -> None:
+    """A reading is made from now on and passes the hub."""
+    now = stack.now()
+    stack.until(lambda: measured(stack, meter) > now, f"{meter} is heard after {now:.0f}", stack.ailing)
+
+
+def states(stack: Stack, cem: str = CEM) -> list[LimitState]:
+    """In the order in which the site entered them."""
+    found = [one.message() for one in stack.said("limit_state", cem)]
+    return sorted((one for one in found if isinstance(one, LimitState)), key=lambda state: state.since)
+
+
+def limited(stack: Stack, site: str = "h07") -> bool:
+    """A site is told a limit of the grid side, and obeys it."""
+    told = states(stack, f"{site}.cem.main")
+    return bool(told) and told[-1].state in ("limited", "unlimited_controlled")
+
+
+def within_limit(stack: Stack, site: str = "h07") -> bool:
+    """What really flows at a connection point now is within what is in force there."""
+    state, truth = states(stack, f"{site}.cem.main")[-1], stack.truth()
+    power_w = truth.column(f"{site}.power_w")[-1]
+    assert power_w is not None
+    tolerance_w = 150.0 + 0.02 * abs(state.production_w or 0.0)
+    return state.production_w is None or power_w >= state.production_w - tolerance_w
+
+
+def last_words(stack: Stack, site: str, word: str) -> list[str]:
+    """The last word of its kind that each agent of a home has said at home."""
+
+    async def ask() -> list[str]:
+        async with stack.doors() as doors:
+            admin = doors.connection(site, f"{site}.admin", "_R.admin")
+            await admin.open()
+            try:
+                kept = [*await all_of(admin, "LAST"), *await all_of(admin, "KV_STATE")]
+            finally:
+                await admin.close()
+        return [data.decode() for _, _, subject, data in kept if word in subject]
+
+    return asyncio.run(ask())
+
+
+# -------------------------------------------------------------------- the story
+
+
+def test_every_container_is_well(stack: Stack) -> None:
+    assert stack.ailing() == []
+    prepared = [name for name in stack.rendered["services"] if name.startswith("provision-")]
+    assert {name: stack.container(name).attrs["State"]["ExitCode"] for name in prepared} == dict.fromkeys(prepared, 0)
+    assert len(prepared) == 3
+
+
+def test_a_limit_is_said_accepted_and_kept_at_the_meter(stack: Stack) -> None:
+    def agreed() -> list[SetLimit]:
+        talks = {one.talk for one in stack.said("limit_accepted", CEM)}
+        asked = [one.message() for one in stack.said("set_limit", DSO, CEM) if one.talk in talks]
+        return [one for one in asked if isinstance(one, SetLimit) and one.active]
+
+    order = stack.until(agreed, f"{CEM} has accepted a limit")[0]
+    assert order.reason.text
+    stack.until(
+        lambda: any(one.state == "limited" and one.production_w == order.limit_w for one in states(stack)),
+        "it is in force",
+        lambda: states(stack),
+    )
+    stack.until(lambda: within_limit(stack), "what flows is within it", lambda: stack.truth().rows[-3:])
+    loading = "transformer_loading_percent"
+    stack.until(lambda: (stack.truth().column(loading)[-1] or 999.0) <= 100.0, "the transformer is within its rating")
+
+
+# -------------------------------------------------------------------- walls
+
+
+INSIDE = """
+import os
+try:
+    open("/here", "w")
+except OSError as problem:
+    ways_out = [line for line in open("/proc/net/route") if line.split()[1] == "00000000"]
+    print(os.getuid(), problem.errno, len(ways_out))
+"""
+
+
+def test_no_container_has_rights_that_it_does_not_need(stack: Stack) -> None:
+    for service in stack.services:
+        one = stack.container(service)
+        held = one.attrs["HostConfig"]
+        assert one.attrs["Config"]["User"] == "65532:65532", service
+        assert (held["ReadonlyRootfs"], held["Privileged"], held["CapDrop"]) == (True, False, ["ALL"]), service
+        assert "no-new-privileges:true" in held["SecurityOpt"], service
+        assert not held["PortBindings"], service
+        seen = stack.python(service, INSIDE)
+        assert seen == f"65532 {errno.EROFS} 0", f"{service}: another user, a file system to write, or a way out"
+
+
+TRY = """
+import json, socket
+from concurrent.futures import ThreadPoolExecutor
+
+def there(place):
+    try:
+        socket.create_connection(tuple(place), 3.0).close()
+        return True
+    except OSError:
+        return False
+
+places = json.loads({places!r})
+with ThreadPoolExecutor(len(places)) as pool:
+    print(json.dumps(dict(zip(places, pool.map(there, places.values())))))
+"""
+
+
+def everywhere(stack: Stack) -> dict[str, tuple[str, int]]:
+    """Every door of servers, lines and the world at its address on each network: ``nats-hub:4222@links``."""
+    doors = {"nats-hub": (4222, 7422), "nats-h07": (4222,), "nats-h08": (4222,), "world": (15020, 15021, 15022)}
+    doors |= {f"line-{place}": (5020,) for place in (GRID, "h07", "h08")}
+    return {
+        f"{service}:{port}@{name.rpartition('_')[2]}": (network["IPAddress"], port)
+        for service, ports in doors.items()
+        for name, network in stack.container(service).attrs["NetworkSettings"]["Networks"].items()
+        for port in ports
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "allowed"),
+    [
+        ("h07.pv.1", {"nats-h07:4222@h07", "line-h07:5020@h07"}),
+        ("h07.cem.main", {"nats-h07:4222@h07", "line-h07:5020@h07"}),
+        ("grid.dso.north", {"nats-hub:4222@grid", "nats-hub:7422@grid", "line-grid:5020@grid"}),
+        (
+            "nats-h07",
+            {"nats-h07:4222@h07", "line-h07:5020@h07", "nats-h07:4222@links"}
+            | {"nats-hub:4222@links", "nats-hub:7422@links", "nats-h08:4222@links"},
+        ),
+    ],
+)
+def test_a_container_reaches_its_own_site_and_nothing_else(stack: Stack, service: str, allowed: set[str]) -> None:
+    places = everywhere(stack)
+    reached: dict[str, bool] = json.loads(stack.python(service, TRY.format(places=json.dumps(places))))
+    assert set(reached) == set(places)
+    assert {name for name, there in reached.items() if there} == allowed
+
+
+# -------------------------------------------------------------------- every kind of container, killed
+
+HOME_AND_GRID = (NEIGHBOUR, SUBSTATION)
+KILLED: dict[str, tuple[str, ...]] = {
+    "traces": (METER, *HOME_AND_GRID),
+    "clock": (METER, *HOME_AND_GRID),
+    "grid.hes.main": (METER, *HOME_AND_GRID),
+    "h07.pv.1": (METER, *HOME_AND_GRID),
+    "h07.meter.main": HOME_AND_GRID,
+    "h07.cem.main": (METER, *HOME_AND_GRID),
+    "grid.dso.north": (METER, *HOME_AND_GRID),
+    "line-h07": HOME_AND_GRID,
+    "nats-h07": HOME_AND_GRID,
+}
+"""Who is killed, and whose readings are heard meanwhile all the same."""
+
+
+@pytest.mark.parametrize("service", KILLED)
+def test_when_one_is_killed_the_rest_goes_on_and_it_comes_back(blows: Blows, service: str) -> None:
+    stack = blows.stack
+    others = stack.running() - {service}
+    with blows.dead(service):
+        for meter in KILLED[service]:
+            goes_on(stack, meter)
+        assert service not in stack.running(), "docker restarts nobody who was killed by hand"
+        assert stack.running() == others
+    for meter in (METER, *HOME_AND_GRID):
+        goes_on(stack, meter)
+    stack.until(lambda: limited(stack) and within_limit(stack), f"{CEM} keeps a limit", lambda: states(stack)[-3:])
+
+
+def test_a_killed_manager_knows_its_limits_without_being_told(blows: Blows) -> None:
+    stack = blows.stack
+    stack.until(lambda: limited(stack), f"{CEM} has a limit")
+    before = stack.now()
+    with blows.dead(CEM):
+        pass
+    first = stack.until(lambda: stack.said("limit_state", CEM, after=before), f"{CEM} says its state")
+    by_then = [one for one in stack.said("limit_accepted", CEM) if one.at <= first[0].at]
+    told = [one for one in stack.said("limit_state", CEM) if one.at <= before]
+    state, last = first[0].message(), max((*by_then, *told), key=lambda event: event.at).message()
+    assert isinstance(state, LimitState)
+    held = last.production_w if isinstance(last, LimitState) else last.limit_w  # type: ignore[union-attr]
+    assert state.state in ("limited", "unlimited_controlled"), state
+    assert state.production_w == held
+
+
+def test_when_the_world_is_killed_agents_stay_and_measure_again(blows: Blows) -> None:
+    stack = blows.stack
+    others = stack.running() - {"world"}
+    with blows.dead("world"):
+        now = stack.now()
+        stack.until(lambda: stack.now() > now + 30.0, "time goes on")
+        assert stack.running() == others
+    for meter in (METER, *HOME_AND_GRID):
+        goes_on(stack, meter)
+
+
+def test_a_killed_recorder_has_what_was_said_meanwhile(blows: Blows) -> None:
+    stack = blows.stack
+    with blows.dead("record"):
+        began = stack.now()
+        with blows.dead(DSO):  # whose new life meets the sites: durable words are said
+            pass
+        stack.until(lambda: stack.now() > began + 60.0, "the sites are told anew")
+        ended = stack.now()
+    stored = stack.until(
+        lambda: [one for one in stack.said("limit_accepted") if began < one.at < ended],
+        "what was stored while it was dead is recorded",
+    )
+    assert len({one.id for one in stored}) == len(stored)
+
+
+def test_when_the_hub_is_killed_homes_go_on_and_join_again(blows: Blows) -> None:
+    stack = blows.stack
+    others = stack.running() - {"nats-hub"}
+    with blows.dead("nats-hub"):
+        at = stack.truth().column("instant")[-1] or 0.0
+        stack.until(lambda: (stack.truth().column("instant")[-1] or 0.0) > at + 30.0, "the homes live on")
+        assert within_limit(stack)
+        assert stack.running() == others
+        assert [name for name in ("h07.cem.main", "h07.pv.1", "nats-h07", "h08.pv.1") if stack.ails(name)] == []
+    for meter in (METER, *HOME_AND_GRID):
+        goes_on(stack, meter)
+    stack.until(lambda: limited(stack) and limited(stack, "h08"), "both are told limits again", stack.ailing)
+
+
+# -------------------------------------------------------------------- silence
+
+
+def test_a_home_that_is_cut_off_goes_to_failsafe_by_itself_and_is_back_afterwards(blows: Blows) -> None:
+    stack = blows.stack
+    stack.until(lambda: limited(stack), f"{CEM} has a limit")
+    began = stack.now()
+    with blows.cut_off("h07"):
+        stack.until(lambda: '"failsafe"' in " ".join(last_words(stack, "h07", "cem.main.limits")), "failsafe at home")
+        floor_w = -150.0
+        stack.until(
+            lambda: (stack.truth().column("h07.power_w")[-1] or -1e6) >= floor_w,
+            "it feeds nothing in: its failsafe value",
+            lambda: stack.truth().rows[-1],
+        )
+        goes_on(stack, NEIGHBOUR)
+        assert not stack.said("limit_state", CEM, after=began), "the hub cannot know of it"
+        mended = stack.now()
+    told = stack.until(
+        lambda: [one for one in stack.said("limit_state", CEM, after=began) if b'"failsafe"' in bytes(one.body)],
+        "what happened at home is told when the way is there again",
+    )
+    assert told[0].at < mended < told[0].heard
+    stack.until(lambda: limited(stack), "it is told a limit again", lambda: states(stack)[-3:])
+    goes_on(stack, METER)
+
+
+def heeds(stack: Stack, fact: Callable[[], object], what: str) -> None:
+    stack.until(fact, what, stack.ailing)
+
+
+def test_a_device_that_stands_still_is_missed(blows: Blows) -> None:
+    stack = blows.stack
+    with blows.paused("h07.pv.1"):
+        heeds(
+            stack,
+            lambda: any('"missing"' in one for one in last_words(stack, "h07", "device_warning")),
+            f"{CEM} warns of the PV",
+        )
+        goes_on(stack, METER)
+    heeds(
+        stack,
+        lambda: any('"back"' in one for one in last_words(stack, "h07", "device_warning")),
+        "it is back",
+    )
+    heeds(stack, lambda: limited(stack) and within_limit(stack), "the limit is kept with it")
+
+
+def test_a_manager_that_stands_still_wakes_in_failsafe_and_is_told_anew(blows: Blows) -> None:
+    stack = blows.stack
+    stack.until(lambda: limited(stack), f"{CEM} has a limit")
+    began = stack.now()
+    with blows.paused(CEM):
+        heeds(stack, lambda: stack.now() > began + 150.0, "longer than a heartbeat may be missing")
+        goes_on(stack, NEIGHBOUR)
+    heeds(stack, lambda: stack.said("limit_accepted", CEM, after=began), "it is told anew")
+    heeds(stack, lambda: limited(stack) and within_limit(stack), "it keeps its limit")
+
+
+def test_a_hub_that_stands_still_is_a_silent_guard_to_every_home(blows: Blows) -> None:
+    stack = blows.stack
+    began = stack.now()
+    with blows.paused("nats-hub"):
+        for site in ("h07", "h08"):
+            heeds(
+                stack,
+                lambda site=site: '"failsafe"' in " ".join(last_words(stack, site, "cem.main.limits")),  # type: ignore[misc]
+                f"{site} is in failsafe",
+            )
+    for site in ("h07", "h08"):
+        heeds(stack, lambda site=site: limited(stack, site), f"{site} is told a limit again")  # type: ignore[misc]
+        assert any(
+            one.state == "failsafe" and one.since.timestamp() > began for one in states(stack, f"{site}.cem.main")
+        )
+
+
+# -------------------------------------------------------------------- at last
+
+
+def test_after_all_blows_every_invariant_holds_in_what_was_said(blows: Blows) -> None:
+    assert blows.verdict() == ""
