@@ -244,9 +244,17 @@ def _put(folder: Path, server: str, name: str, pair: tuple[Path, Path], authorit
     tls = folder / "servers" / server / "tls"
     tls.mkdir(parents=True, exist_ok=True)
     for source, target in ((pair[0], f"{name}.pem"), (pair[1], f"{name}.key"), (authority, "ca.pem")):
-        fresh = tls / (target + ".new")
-        shutil.copyfile(source, fresh)
-        fresh.chmod(MOUNTED)
-        fresh.replace(tls / target)
+        give(source, tls / target)
     seen = f"{MOUNT}/tls"
     return Tls(certificate=f"{seen}/{name}.pem", key=f"{seen}/{name}.key", authority=f"{seen}/ca.pem")
+
+
+def give(source: Path, target: Path) -> None:
+    """A copy that a container's user can read, replaced whole; left alone where it is the same: who uses it would take
+    it for a new one."""
+    if target.exists() and target.read_bytes() == source.read_bytes():
+        return
+    fresh = target.with_name(target.name + ".new")
+    shutil.copyfile(source, fresh)
+    fresh.chmod(MOUNTED)
+    fresh.replace(target)

@@ -23,7 +23,7 @@ from deploy.keys import Keys
 from deploy.lines import line_places
 from deploy.nats_config import write_configs
 from deploy.permissions import Permissions
-from deploy.places import Hosts, Place, containers
+from deploy.places import Hosts, Place, containers, give
 from deploy.provision import OPERATOR
 from deploy.roster import Roster
 from deploy.settings import gateways
@@ -119,8 +119,8 @@ class Deployment:
         for path in (own / "keys", own / "tls"):
             path.mkdir(parents=True, exist_ok=True)
         self.keys(name)
-        _give(self.keys.path(name), own / "keys" / f"{name}.nk")
-        _give(self.certificates.authority, own / "tls" / "ca.pem")
+        give(self.keys.path(name), own / "keys" / f"{name}.nk")
+        give(self.certificates.authority, own / "tls" / "ca.pem")
         return own
 
 
@@ -178,14 +178,6 @@ def _identities(deployment: Deployment) -> Iterator[str]:
     yield from (f"{server}.admin" for server in deployment.topology.servers)
     if deployment.recorder is not None:
         yield str(deployment.recorder)
-
-
-def _give(source: Path, target: Path) -> None:
-    """A copy that a container's user can read."""
-    fresh = target.with_name(target.name + ".new")
-    shutil.copyfile(source, fresh)
-    fresh.chmod(0o644)
-    fresh.replace(target)
 
 
 def digest(*facts: object) -> str:

@@ -6,7 +6,6 @@ cannot be reached from here.
 """
 
 import asyncio
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from deploy.fleet_config import IN_FLEET, rewrite_sites
 from deploy.keys import CannotChange, Keys
 from deploy.nats_config import write_configs
 from deploy.permissions import Permissions
-from deploy.places import MOUNTED, Place
+from deploy.places import Place, give
 from deploy.topology import HUB
 
 REACH_S = 3.0
@@ -153,8 +152,8 @@ class Rotation:
                 self._give_server(place)
         for own in (self.folder / "agents").glob("*/keys/*.nk"):
             if self.keys.path(own.stem).exists():
-                _copy(self.keys.path(own.stem), own)
-            _copy(self.certificates.authority, own.parent.parent / "tls" / "ca.pem")
+                give(self.keys.path(own.stem), own)
+            give(self.certificates.authority, own.parent.parent / "tls" / "ca.pem")
         if (self.folder / IN_FLEET).exists():
             rewrite_sites(self.permissions, self.keys, self.folder, self.places)
         else:
@@ -165,9 +164,9 @@ class Rotation:
         for name, target in ((place.server, "server"), (f"{place.server}.link", "link")):
             certificate, key = self.certificates.paths(name)
             if certificate.exists():
-                _copy(certificate, tls / f"{target}.pem")
-                _copy(key, tls / f"{target}.key")
-        _copy(self.certificates.authority, tls / "ca.pem")
+                give(certificate, tls / f"{target}.pem")
+                give(key, tls / f"{target}.key")
+        give(self.certificates.authority, tls / "ca.pem")
 
     # ---------------------------------------------------------------- servers
 
@@ -227,11 +226,3 @@ async def _cut(connection: Connection, server: str, public: str) -> None:
     for one in found["data"].get("connections") or ():
         if one.get("authorized_user") == public:
             await connection.request(f"$SYS.REQ.SERVER.{server}.KICK", msgspec.json.encode({"cid": one["cid"]}))
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A file that a container's user can read; it is replaced whole."""
-    fresh = target.with_name(target.name + ".new")
-    shutil.copyfile(source, fresh)
-    fresh.chmod(MOUNTED)
-    fresh.replace(target)

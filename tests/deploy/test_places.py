@@ -10,7 +10,7 @@ from deploy.certificates import Certificates
 from deploy.keys import Keys
 from deploy.nats_config import write_configs
 from deploy.permissions import Permissions
-from deploy.places import MOUNT, Hosts, Place, Tls, containers, read, write
+from deploy.places import MOUNT, Hosts, Place, Tls, containers, give, read, write
 from deploy.roster import Roster
 from deploy.servers import nats_server
 from deploy.topology import HUB, Topology
@@ -98,3 +98,15 @@ def test_places_are_remembered(tmp_path: Path) -> None:
     write(tmp_path, found)
     assert read(tmp_path) == found
     assert msgspec.json.decode((tmp_path / "places.json").read_bytes())[0]["cluster"]["name"] == HERE.name
+
+
+def test_a_file_that_is_the_same_is_left_alone(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("one")
+    give(source, target)
+    before = target.stat().st_ino
+    give(source, target)
+    assert target.stat().st_ino == before
+    source.write_text("two")
+    give(source, target)
+    assert target.read_text() == "two"
