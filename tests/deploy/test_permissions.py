@@ -13,6 +13,7 @@ from bus.address import Address, tail
 from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable, Connection
 from contracts.kit import vocabulary
+from contracts.power_limit import SetLimit
 from contracts.roles import ALL, APP, BUILDING, CEM, DSO, METER, OPS
 from deploy import places
 from deploy.certificates import Certificates
@@ -20,6 +21,7 @@ from deploy.permissions import Permissions
 from deploy.roster import Roster
 from deploy.servers import Servers, nats_server
 from deploy.topology import GRID, HUB
+from tests.cem.home import WHY
 from tests.support.fleet import FleetServers
 from tests.support.fortified import WebSocketServers
 from tests.support.grid import Grid, grid, topology
@@ -272,6 +274,20 @@ async def test_the_key_of_a_link_opens_no_client_connection(run: Grid) -> None:
     connection = run.servers.connection(HUB, "h07.link", "_R.h07")
     with pytest.raises(BusUnavailable):
         await connection.open()
+
+
+async def test_who_provisions_reads_what_is_stored(run: Grid) -> None:
+    """What the security page says of this key, so that nobody takes it for harmless."""
+    dso = await run.bus(DSO_NORTH)
+    await dso.tell_durably(Address.parse("h07.cem.main"), SetLimit(direction="consumption", active=False, reason=WHY))
+    admin = run.servers.connection(HUB, f"{HUB}.admin", "_R.admin")
+    await admin.open()
+    try:
+        asked = b'{"last_by_subj": "to.h07.cem.main.grid.dso.north.power_limit.1.set_limit"}'
+        answer = await admin.request("$JS.API.STREAM.MSG.GET.TALKS", asked)
+    finally:
+        await admin.close()
+    assert b'"message"' in answer
 
 
 def test_homes_do_not_speak_to_each_other() -> None:

@@ -63,17 +63,25 @@ async def test_a_server_that_cannot_show_who_it_is_gets_no_word(tmp_path: Path) 
 
 async def test_a_leaf_without_a_certificate_of_the_street_gets_no_link(tmp_path: Path) -> None:
     """It has the site's stolen NKey, and a certificate, but of another authority."""
+    certificate, key = Certificates(tmp_path / "foreign").client("h07.link")
+    await refused_leaf(tmp_path, f'cert_file: "{certificate}", key_file: "{key}", ')
+
+
+async def test_a_stolen_seed_of_a_link_opens_nothing_without_a_certificate(tmp_path: Path) -> None:
+    await refused_leaf(tmp_path, "")
+
+
+async def refused_leaf(tmp_path: Path, shows: str) -> None:
     async with grid(DSO, CEM) as run:
         servers = run.servers
         await servers.kill("h07")
         port, leaves = servers.ports["h07"].client, servers.ports[HUB].leaves
-        certificate, key = Certificates(tmp_path / "foreign").client("h07.link")
         config = tmp_path / "leaf.conf"
         config.write_text(
             f"server_name: h07\nlisten: 127.0.0.1:{port}\n"
             f'leafnodes {{ reconnect: 1, remotes: [ {{ urls: ["tls://127.0.0.1:{leaves}"], '
             f'nkey: {servers.key_ring("h07.link").seed}, tls {{ ca_file: "{servers.authority}", '
-            f'cert_file: "{certificate}", key_file: "{key}", handshake_first: true }} }} ] }}\n'
+            f"{shows}handshake_first: true }} }} ] }}\n"
         )
         log = servers.folder / "hub.log"
         process = await asyncio.create_subprocess_exec(
