@@ -205,14 +205,16 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _log_to(path: Path, headless: bool) -> None:
+    from deploy.log_lines import TextLines
+
     handlers: list[logging.Handler] = [logging.FileHandler(path)]
     if headless or not sys.stdout.isatty():
         shown = logging.StreamHandler()
         shown.setLevel(logging.WARNING)
         handlers.append(shown)
-    logging.basicConfig(
-        level=logging.INFO, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    for handler in handlers:
+        handler.setFormatter(TextLines())
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
 
 
 @app.command()
