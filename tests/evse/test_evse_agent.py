@@ -62,7 +62,7 @@ async def test_an_envelope_is_in_the_register_before_it_is_said_to_be_applied() 
         assert isinstance(paused, PowerApplied)
         assert paused.upper_w == 0.0
         assert hardware["car"].get("current_limit_a") == 0.0
-        assert [subject.split(".")[-1] for subject, _ in words.all].count("power_applied") == 2
+        assert len(await words.until(lambda w: len(found := w.of("power_applied")) >= 2 and found)) == 2
 
 
 async def test_a_write_that_is_not_read_back_did_not_happen() -> None:
