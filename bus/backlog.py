@@ -58,7 +58,8 @@ class Backlog:
             await self._read(stream, domain)
 
     async def _read(self, stream: str, domain: str | None) -> None:
-        name, source = store.consumer_name(self._address), f"{domain or 'own'} {stream}"
+        name = store.consumer_name(self._address, home=domain is None and self._hub is not None)
+        source = f"{domain or 'own'} {stream}"
         async with self._reading.setdefault((stream, domain), asyncio.Lock()):
             try:
                 async for subject, payload, token in store.pending(self._connection, stream, name, domain):

@@ -22,9 +22,14 @@ _BATCH = 64
 TALKS, RECORDS, GROUPS, LAST, DEAD, STATE = "TALKS", "RECORDS", "GROUPS", "LAST", "DEAD", "KV_STATE"
 
 
-def consumer_name(address: Address) -> str:
-    """The durable consumer that an agent reads missed words from; made by whoever provisions."""
-    return f"{address.site}-{address.role}-{address.name}"
+def consumer_name(address: Address, *, home: bool = False) -> str:
+    """The durable consumer that an agent reads missed words from; made by whoever provisions.
+
+    home   the one at its site's own server, of an agent that has one at the hub as well. An acknowledgement names
+           stream and consumer, not the domain, and both servers hear it: under one name, handling a word of the home
+           would acknowledge an unread one of the hub.
+    """
+    return f"{'home-' if home else ''}{address.site}-{address.role}-{address.name}"
 
 
 class _Ack(msgspec.Struct):

@@ -147,7 +147,6 @@ class Permissions:
         yield f"$JS.API.DIRECT.GET.{store.STATE}.$KV.STATE.{address}.>"
 
     def _missed(self, address: Address) -> Iterator[str]:
-        name = store.consumer_name(address)
         sources: list[tuple[str, str | None]] = [(store.TALKS, None)]
         hub = self.hub_domain(address)
         if hub is not None:
@@ -157,6 +156,7 @@ class Permissions:
         if self.heard_records(address):
             sources.append((store.RECORDS, hub))
         for stream, domain in sources:
+            name = store.consumer_name(address, home=domain is None and hub is not None)
             yield f"{_api(domain)}.CONSUMER.MSG.NEXT.{stream}.{name}"
             yield f"$JS.ACK.{stream}.{name}.>"
 
@@ -219,7 +219,8 @@ class Permissions:
                 for receiver in self.agents()
                 if receiver.site == GRID and self.may_address(address, receiver)
             )
-            publish.update(s for s in rights.publish if s.startswith((f"$JS.{HUB}.", "$JS.ACK.")))
+            at_home = f".{store.consumer_name(address, home=True)}."
+            publish.update(s for s in rights.publish if s.startswith((f"$JS.{HUB}.", "$JS.ACK.")) and at_home not in s)
             subscribe.update(s for s in rights.subscribe if s.startswith("say."))
         return Rights(tuple(sorted(publish)), tuple(sorted(subscribe)))
 

@@ -197,7 +197,7 @@ def consumers(permissions: Permissions, server: str) -> list[tuple[str, dict[str
             if address.name == OPERATOR and store.TALKS in there
         ]
     for address in permissions.agents():
-        name = store.consumer_name(address)
+        name = store.consumer_name(address, home=server != HUB)
         wanted: list[tuple[str, list[str]]] = []
         if address.site == here:
             home = [f"{HOME}to.{address}.>"]

@@ -63,8 +63,8 @@ class Theatre:
 
     async def quiet(self, who: Address) -> bool:
         """Whether nothing that was said to it waits to be read or acknowledged."""
-        name = store.consumer_name(who)
         for server in {HUB, who.site} - {GRID}:
+            name = store.consumer_name(who, home=server != HUB)
             info = await self._ask(server, f"CONSUMER.INFO.{store.TALKS}.{name}", {})
             if "error" not in info and (info["num_pending"] or info["num_ack_pending"]):
                 return False

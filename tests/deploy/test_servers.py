@@ -23,8 +23,11 @@ from contracts.power_limit import Heartbeat, LimitAccepted, LimitRefused, LimitS
 from contracts.reasons import Reason
 from contracts.roles import CEM, DSO, EVSE
 from contracts.system import GroupAcknowledged, GroupMessage
-from deploy.provision import provision
+from deploy.permissions import Permissions
+from deploy.provision import consumers, provision
+from deploy.roster import Roster
 from deploy.servers import nats_server
+from deploy.topology import HUB, load
 from tests.support.grid import START, Grid, Words, eventually, grid
 
 pytestmark = pytest.mark.anyio
@@ -300,3 +303,13 @@ async def everything_at_the_hub(run: Grid) -> Words:
     await connection.subscribe(">", heard.take)
     await connection.barrier()
     return heard
+
+
+def test_no_consumer_of_a_home_is_called_like_one_at_the_hub() -> None:
+    """An acknowledgement names stream and consumer, not the server: it would count at both."""
+    permissions = Permissions(load("street"), Roster())
+    at_hub = {(stream, each["durable_name"]) for stream, each in consumers(permissions, HUB)}
+    for site in permissions.topology.sites:
+        at_home = {(stream, each["durable_name"]) for stream, each in consumers(permissions, site)}
+        assert at_home
+        assert not at_home & at_hub
