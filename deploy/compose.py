@@ -10,7 +10,7 @@ from bus.address import Address
 from contracts.roles import FORECASTER
 from deploy.places import CLIENT, LEAVES, MONITOR, WEBSOCKET, Place
 from deploy.provision import consumers, streams
-from deploy.render import HEALTH, Deployment, digest, server_name
+from deploy.render import HEALTH, CannotDeploy, Deployment, digest, server_name
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
 
@@ -34,11 +34,25 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Compose:
-    """Makes one compose file. ``near`` is the deployment's folder as the file names it."""
+    """Makes one compose file. ``near`` is the deployment's folder as the file names it.
 
-    def __init__(self, deployment: Deployment, images: Images, near: Path) -> None:
+    only   places whose part it is, ``grid`` or sites; the others are elsewhere. Empty: all. Raises CannotDeploy.
+    """
+
+    def __init__(self, deployment: Deployment, images: Images, near: Path, only: tuple[str, ...] = ()) -> None:
         self.deployment, self.images = deployment, images
         self.near = near if near.is_absolute() else Path("./") / near
+        every = (GRID, *deployment.topology.sites)
+        self.places = only or every
+        self.apart = set(self.places) != set(every)
+        unknown = sorted(set(self.places) - set(every))
+        if unknown:
+            raise CannotDeploy(f"there is no place {', '.join(unknown)}: the places are {', '.join(every)}")
+        if self.apart and deployment.simulated:
+            raise CannotDeploy(
+                "a simulated world and its clock are of one machine: render the whole topology, or give each site the "
+                '`gateway = "host:port"` of its hardware and the grid side that of the substation'
+            )
         self.services: dict[str, Service] = {}
         self.volumes: set[str] = set()
 
@@ -46,23 +60,27 @@ class Compose:
         """The file."""
         topology = self.deployment.topology
         for one in self.deployment.places:
-            self._server(one)
+            if _network(one.server) in self.places:
+                self._server(one)
         for server in topology.servers:
-            self._provision(server)
+            if _network(server) in self.places:
+                self._provision(server)
         if self.deployment.simulated:
             self._world()
         for place, hardware in self.deployment.lines.items():
-            self._line(place, hardware)
+            if place in self.places:
+                self._line(place, hardware)
         for address in self.deployment.agents:
-            self._agent(address)
-        if self.deployment.recorder is not None:
+            if address.site in self.places:
+                self._agent(address)
+        if self.deployment.recorder is not None and GRID in self.places:
             self._recorder(self.deployment.recorder)
         self._tools()
         self._traces()
         self._watchers()
         return yaml.safe_dump(
             {
-                "name": topology.name,
+                "name": "-".join((topology.name, *self.places)) if self.apart else topology.name,
                 "services": self.services,
                 "networks": self._networks(),
                 "volumes": {name: {} for name in sorted(self.volumes)},
@@ -130,6 +148,9 @@ class Compose:
         }
         if hub:
             service["labels"] = {"gridparley.doors": f"clients {CLIENT}, links {LEAVES}, over WebSocket {WEBSOCKET}"}
+            if self.apart:
+                port, inside = (443, WEBSOCKET) if place.websocket else (LEAVES, LEAVES)
+                service["ports"] = [f"{port}:{inside}"]  # where the sites' links arrive, nothing else
         self.services[name] = service
 
     def _servers_of(self, server: str) -> list[str]:
@@ -174,7 +195,7 @@ class Compose:
         )
 
     def _line(self, place: str, hardware: str) -> None:
-        networks = [place] if hardware else [place, "field"]
+        networks = [place, "hardware" if hardware else "field"]
         upstream = hardware or f"world:{modbus_port(self.deployment.topology, place)}"
         command = ["line", "--site", place, "--upstream", upstream, "--listen", f"0.0.0.0:{MODBUS}"]
         more: Service = {} if hardware else {"depends_on": _after("world")}
@@ -222,6 +243,8 @@ class Compose:
     def _tools(self) -> None:
         """``docker compose run --rm operator order ...``, ``docker compose run --rm h07.app.phone app why h07``."""
         for address in self.deployment.tools:
+            if address.site not in self.places:
+                continue
             server = self.deployment.server_of(address)
             environment, files = self._signed_in(server, str(address))
             service = self._ours(self.images.actor, ["--help"], [address.site], environment=environment, volumes=files)
@@ -239,18 +262,18 @@ class Compose:
             **_held(),
             "environment": {"GRIDPARLEY_HEALTH": str(HTTP)},
             "volumes": [self._volume("spans", "/spans")],
-            "networks": self._places(),
+            "networks": list(self.places),
         }
 
     def _watchers(self) -> None:
         """Optional: ``docker compose --profile jaeger up``, ``--profile metrics up``. Their pages are at loopback."""
-        self.services["jaeger"] = _watcher("jaeger", JAEGER, 16686, [*self._places(), "desk"], [])
+        self.services["jaeger"] = _watcher("jaeger", JAEGER, 16686, [*self.places, "desk"], [])
         configured = ["prometheus.yml", "alerts.yml", "targets"]
         self.services["prometheus"] = _watcher(
             "metrics",
             PROMETHEUS,
             9090,
-            [*self._places(), "desk"],
+            [*self.places, "desk"],
             [self._bind(f"observe/{name}", f"/etc/prometheus/{name}") for name in configured],
         )
         provisioned = {"provisioning": "/etc/grafana/provisioning", "dashboards": "/var/lib/grafana/dashboards"}
@@ -262,21 +285,19 @@ class Compose:
             [self._bind(f"observe/grafana/{name}", at) for name, at in provisioned.items()],
         )
 
-    def _places(self) -> list[str]:
-        return [GRID, *self.deployment.topology.sites]
-
     def _networks(self) -> dict[str, Any]:
-        """A network per place, one for the sites' links, one between lines and the world; none leads out."""
+        """A network per place, one for the sites' links, one between lines and the world or real hardware.
+
+        What leads out: the links, where the other side is elsewhere, the way to real hardware, the pages at the desk.
+        """
         inside = {"internal": True}
-        networks: dict[str, Any] = {place: dict(inside) for place in self._places()}
-        networks["links"] = dict(inside)
+        networks: dict[str, Any] = {place: dict(inside) for place in self.places}
+        networks["links"] = {} if self.apart else dict(inside)
         if self.deployment.simulated:
             networks["field"] = dict(inside)
+        if any(hardware for place, hardware in self.deployment.lines.items() if place in self.places):
+            networks["hardware"] = {}
         networks["desk"] = {}
-        if any(self.deployment.lines.values()):  # real hardware stands outside
-            for place, hardware in self.deployment.lines.items():
-                if hardware:
-                    networks[place] = {}
         return networks
 
 

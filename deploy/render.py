@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -149,6 +150,8 @@ def prepare(
         raise CannotDeploy("\n".join(found))
     permissions, keys = Permissions(topology, Roster()), Keys(folder / "keys")
     certificates = Certificates(folder / "tls")
+    if hub_url:
+        hosts = reached_at(hosts or Hosts(), hub_url)
     try:
         servers = containers(topology, certificates, folder, hosts, hubs=hubs, websocket=websocket, hub_url=hub_url)
     except ValueError as problem:
@@ -169,6 +172,16 @@ def _observe(deployment: Deployment) -> None:
     targets = [{"targets": [f"{address}:{HEALTH}"], "labels": {"site": address.site}} for address in deployment.agents]
     (observe / "targets").mkdir(exist_ok=True)
     (observe / "targets" / "agents.json").write_bytes(msgspec.json.format(msgspec.json.encode(targets), indent=2))
+
+
+def reached_at(hosts: Hosts, hub_url: str) -> Hosts:
+    """The hub's certificate also names the host by which sites find it from outside. Raises CannotDeploy."""
+    url = urlsplit(hub_url)
+    if url.scheme not in ("tls", "wss") or not url.hostname or url.port is None:
+        raise CannotDeploy(f"{hub_url!r} is no hub's URL: write tls://hub.example:7422, or wss://hub.example:443")
+    outside, before = url.hostname, hosts.aliases
+    hub = hosts.of(HUB)
+    return msgspec.structs.replace(hosts, aliases=lambda host: (*before(host), *([outside] if host == hub else [])))
 
 
 def _identities(deployment: Deployment) -> Iterator[str]:

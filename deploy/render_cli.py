@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -9,10 +10,11 @@ from urllib.parse import urlsplit
 import msgspec
 import typer
 
+from deploy.options import failed
 from deploy.render import CannotDeploy, Deployment, prepare
 from deploy.topology import TopologyError
 
-VERSION = "0.1.0"
+VERSION = version("gridparley")
 app = typer.Typer(
     no_args_is_help=True,
     help="""Make a deployment from a topology: keys, certificates, server configurations and the files that start it.
@@ -50,8 +52,7 @@ def _prepare(name: str, folder: Path | None, **how: object) -> Deployment:
     try:
         made = prepare(name, where, **how)  # type: ignore[arg-type]
     except (CannotDeploy, TopologyError) as problem:
-        typer.secho(str(problem), err=True, fg=typer.colors.RED)
-        raise typer.Exit(2) from None
+        raise failed(problem, 2) from None
     roles = Counter(address.role for address in made.agents)
     typer.echo(
         f"{made.topology.name}: {len(made.places)} servers, {len(made.agents)} agents"
@@ -81,6 +82,10 @@ def compose(
         str, typer.Option(help="Image with the simulated world's packages.")
     ] = f"gridparley-world:{VERSION}",
     nats_image: Annotated[str, typer.Option(help="Image of a NATS server.")] = f"gridparley-nats:{VERSION}",
+    only: Annotated[
+        list[str] | None, typer.Option(help="A part alone: grid, or a site; again for more. The rest is elsewhere.")
+    ] = None,
+    hub_url: HubUrl = "",
 ) -> None:
     """Print a compose file: NATS servers, the simulated world, every actor; Jaeger and Prometheus by profile.
 
@@ -92,15 +97,29 @@ def compose(
 
         gridparley render compose street --hubs 3 --speed 10 > compose.yaml
 
+        gridparley render compose field.toml --only h07 --hub-url tls://hub.example:7422 > h07.yaml
+
         docker compose --profile jaeger up     with OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318
     """
     from deploy.compose import Compose, Images
 
     made = _prepare(
-        topology, folder, hubs=hubs, websocket=websocket, start=_zoned(start), until=_zoned(until), speed=speed
+        topology,
+        folder,
+        hubs=hubs,
+        websocket=websocket,
+        hub_url=hub_url,
+        start=_zoned(start),
+        until=_zoned(until),
+        speed=speed,
     )
-    images = Images(actor=image, world=world_image, nats=nats_image)
-    typer.echo(Compose(made, images, made.folder).text(), nl=False)
+    try:
+        text = Compose(
+            made, Images(actor=image, world=world_image, nats=nats_image), made.folder, tuple(only or ())
+        ).text()
+    except CannotDeploy as problem:
+        raise failed(problem, 2) from None
+    typer.echo(text, nl=False)
 
 
 @app.command("k8s")
