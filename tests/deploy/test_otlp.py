@@ -362,6 +362,7 @@ def test_what_is_no_request_is_told_so_and_the_receiver_goes_on(receiver: tuple[
     assert raw(door.http_port, huge).startswith(b"HTTP/1.1 413 ")
     assert raw(door.http_port, b"\x16\x03\x01" * 20_000) == b""
     assert raw(door.http_port, b"\r\n\r\n").startswith(b"HTTP/1.1 411 ")
+    assert raw(door.http_port, b"GET /healthz HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nwell\n")
     with grpc.insecure_channel(f"127.0.0.1:{door.grpc_port}") as channel:
         export = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
         for body, code in (
