@@ -37,6 +37,7 @@ def world_spec(topology: Topology, ports: Mapping[str, int] | None = None) -> Wo
             name=SUBSTATION,
             meter=_meter(meter) if meter else MeterSpec(product="eastron_sdm630"),
             port=ports.get(GRID, 0),
+            rated_va=topology.grid.transformer_va,
         ),
         events=tuple(event(one) for one in topology.disturbance if one.action not in LINK_ACTIONS),
     )

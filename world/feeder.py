@@ -62,11 +62,14 @@ class Solution:
 
 
 class Feeder:
-    """A built model of one grid with one three-phase injection at each connection point."""
+    """A built model of one grid with one three-phase injection at each connection point.
 
-    def __init__(self, grid: Grid) -> None:
+    ``rated_va``: what 100 % of the transformer's load is, where its operator counts on less than its plate says.
+    """
+
+    def __init__(self, grid: Grid, rated_va: float = 0.0) -> None:
         self.buses = grid.connection_points
-        self._rated_va = grid.transformer.rated_va
+        self._rated_va = rated_va or grid.transformer.rated_va
         nodes = [grid.medium_voltage_bus, grid.busbar, *self.buses]
         self._model = PowerGridModel(
             {

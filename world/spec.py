@@ -104,11 +104,12 @@ class SiteSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class SubstationSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The transformer's own meter, on the low side."""
+    """The transformer's own meter, on the low side. ``rated_va``: what 100 % of load is; 0: the grid's own rating."""
 
     name: str
     meter: MeterSpec
     port: int = 0
+    rated_va: float = 0.0
 
 
 class EventSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

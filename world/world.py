@@ -47,7 +47,7 @@ class World:
     def __init__(self, spec: WorldSpec, *, grid: Grid | None = None, served: bool = True) -> None:
         self.spec = spec
         self.grid = grid or rural_grid()
-        self.feeder = Feeder(self.grid)
+        self.feeder = Feeder(self.grid, spec.substation.rated_va)
         self.instant = spec.start.timestamp()
         sky = Noise(spec.seed, "sky", CLOUD_AMPLITUDE)
         self._frequency = Noise(spec.seed, "frequency", _FREQUENCY_NOISE_SHARE)

@@ -50,3 +50,10 @@ def test_a_dark_street_has_neither_voltage_nor_power(feeder: Feeder) -> None:
     dark = feeder.dark()
     assert not dark.voltage_v.any()
     assert dark.transformer_loading_percent == 0.0
+
+
+def test_an_operator_may_count_on_less_than_the_plate_says(feeder: Feeder) -> None:
+    half = Feeder(rural_grid(), rated_va=rural_grid().transformer.rated_va / 2)
+    load = injections("power_w"), injections("reactive_power_var")
+    whole = feeder.solve(*load).transformer_loading_percent
+    assert half.solve(*load).transformer_loading_percent == pytest.approx(2 * whole)
