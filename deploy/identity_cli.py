@@ -20,7 +20,7 @@ Of = Annotated[
         "--topology", help="The deployment's topology: a file or a name. Default: the one in a rendered folder."
     ),
 ]
-Folder = Annotated[Path, typer.Option("--keys", help="Folder of `gridparley config` or `gridparley render`.")]
+Folder = Annotated[Path, typer.Option("--folder", "--keys", help="Of `gridparley config` or `gridparley render`.")]
 AUTHORITY = "authority"
 
 
@@ -76,11 +76,11 @@ def rotate(
 
     Examples:
 
-        gridparley rotate h07.cem.main --keys nats
+        gridparley rotate h07.cem.main --folder street-deployment
 
-        gridparley rotate h07.cem.main --keys nats --finish
+        gridparley rotate h07.cem.main --folder street-deployment --finish
 
-        gridparley rotate authority --keys nats && gridparley rotate authority --keys nats --finish
+        gridparley rotate authority --folder nats --topology street
     """
 
     async def change(rotation: "Rotation") -> "NotReloaded | None":
@@ -104,7 +104,7 @@ def revoke(
 
     It is let in again with a new key by `gridparley rotate`, with the same one by --undo.
 
-    Example: gridparley revoke h07.evse.1 --keys nats
+    Example: gridparley revoke h07.evse.1 --folder street-deployment
     """
 
     async def change(rotation: "Rotation") -> "NotReloaded | None":

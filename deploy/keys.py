@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bus.nkeys import KeyPair
-from bus.user_jwt import Credential
+from bus.user_jwt import Credential, stamp
 
 
 class CannotChange(Exception):
@@ -28,16 +28,19 @@ class Keys:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._known: dict[str, KeyPair] = {}
+        self._known: dict[str, tuple[object, KeyPair]] = {}
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.nk"
 
     def __call__(self, name: str) -> KeyPair:
+        """What is in its file now: another process may have changed it."""
+        path = self.path(name)
         known = self._known.get(name)
-        if known is None:
-            known = self._known[name] = self._read_or_make(self.path(name))
-        return known
+        if known is None or known[0] != stamp(path):
+            made = self._read_or_make(path)
+            known = self._known[name] = (stamp(path), made)
+        return known[1]
 
     def credential(self, name: str) -> Credential:
         """What a name signs in with, as its files say when it does."""
@@ -71,8 +74,7 @@ class Keys:
             )
         if name in self.revoked():
             self._forget(name)
-            self._known[name] = KeyPair.new()
-            write_secret(self.path(name), self._known[name].seed + "\n")
+            write_secret(self.path(name), KeyPair.new().seed + "\n")
         elif not self.path(f"{name}.new").exists():
             write_secret(self.path(f"{name}.new"), KeyPair.new().seed + "\n")
 
@@ -82,7 +84,6 @@ class Keys:
         if new.exists():
             write_secret(self.path(f"{name}.old"), self.path(name).read_text())
             new.replace(self.path(name))
-            self._known.pop(name, None)
 
     def retire(self, name: str) -> None:
         """Servers shall not know the old key any more. Raises CannotChange."""

@@ -52,6 +52,8 @@ class Rotation:
             raise CannotChange(
                 f"{folder} is no deployment: name the folder of `gridparley config` or `gridparley render`"
             ) from None
+        if {place.server for place in self.places} != set(permissions.topology.servers):
+            raise CannotChange(f"{folder} is of another topology than {permissions.topology.name}: name its own")
         self.folder, self.permissions = folder, permissions
         self.keys, self.certificates = Keys(folder / "keys"), Certificates(folder / "tls")
 

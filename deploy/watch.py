@@ -13,11 +13,11 @@ from nats.errors import Error as NatsError
 from bus.address import Address
 from bus.transport import Connection
 from deploy.doors import Doors
-from deploy.nats_config import ACCOUNT
 from deploy.topology import HUB
 
 log = logging.getLogger("gridparley.watch")
-CONNECT, DISCONNECT = (f"$SYS.ACCOUNT.{ACCOUNT}.{event}" for event in ("CONNECT", "DISCONNECT"))
+CONNECT, DISCONNECT = (f"$SYS.ACCOUNT.*.{event}" for event in ("CONNECT", "DISCONNECT"))
+"""Of any account: in a fleet ours is called by its key. Whose keys we do not know are nobody of ours."""
 LOOK = "$SYS.REQ.SERVER.PING.CONNZ"
 MOST = 65_536  # connections that one look asks for: nats-server's own default limit
 AGAIN_WALL_S = 2.0
@@ -57,12 +57,19 @@ class Watch:
 
     def __init__(self, doors: Doors, on_link: Callable[[str, bool], object]) -> None:
         self._doors, self._on_link = doors, on_link
-        self._agents = {doors.keys(address).public: address for address in doors.topology.entries}
-        self._sites = {doors.key_ring(f"{site}.link").public: site for site in doors.topology.sites}
+        self._agents: dict[str, Address] = {}
+        self._sites: dict[str, str] = {}
+        self._learn()
         self._here: dict[str, dict[str, set[int]]] = {server: {} for server in doors.topology.servers}
         self._events: dict[str, int] = dict.fromkeys(doors.topology.servers, 0)
         self.links: dict[str, bool] = {}
         """Site -> its link is up, as the hub sees it; empty until the hub was asked."""
+
+    def _learn(self) -> None:
+        """Who has which keys: two while one is changed."""
+        ring, topology = self._doors.key_ring, self._doors.topology
+        self._agents = {key: address for address in topology.entries for key in ring.publics(str(address))}
+        self._sites = {key: site for site in topology.sites for key in ring.publics(f"{site}.link")}
 
     @property
     def agents(self) -> set[Address]:
@@ -121,6 +128,8 @@ class Watch:
     def _heard(self, server: str, payload: bytes, *, there: bool) -> None:
         client = _event(payload).client
         self._events[server] += 1
+        if there and client.user not in self._agents and client.user not in self._sites:
+            self._learn()  # a key may have been changed
         ids = self._here[server].setdefault(client.user, set())
         if there:
             ids.add(client.id)
@@ -130,8 +139,9 @@ class Watch:
             self._tell_links()
 
     def _tell_links(self) -> None:
-        for public, site in self._sites.items():
-            up = bool(self._here[HUB].get(public))
+        there = {site for public, site in self._sites.items() if self._here[HUB].get(public)}
+        for site in self._doors.topology.sites:
+            up = site in there
             if self.links.get(site) != up:
                 self.links[site] = up
                 self._on_link(site, up)

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from bus.nkeys import KeyPair
 from bus.user_jwt import UserJwt
 from deploy.fleet_cli import app
+from deploy.keys import CannotChange
+from deploy.rotation import Rotation
 from deploy.servers import Servers, nats_server
 from deploy.topology import HUB, load
 
@@ -92,3 +94,25 @@ def test_a_deployment_becomes_a_fleets_and_its_hub_takes_a_push(fleet: Path) -> 
 
     asyncio.run(told())
     assert "this needs the key" not in run("renew", "evening", "--within", "30d")
+
+
+def test_inside_the_homes_of_a_fleet_keys_are_changed_as_everywhere_and_the_hub_is_left_alone(fleet: Path) -> None:
+    folder = fleet / "nats"
+    made = Servers(load("evening"), folder)
+    made.configure()
+    run("config", "evening", "nats")
+    hub = (folder / "hub.conf").read_text()
+    rotation = Rotation(folder, made.permissions)
+
+    async def change() -> None:
+        for name in ("grid.dso.north", "h07.link"):
+            with pytest.raises(CannotChange, match="gridparley fleet"):
+                await rotation.revoke(name)
+        before = rotation.keys("h07.cem.main").public
+        late = await rotation.revoke("h07.cem.main")
+        assert late is not None, "nobody runs here"
+        assert before not in (folder / "h07.conf").read_text()
+
+    asyncio.run(change())
+    assert (folder / "hub.conf").read_text() == hub
+    assert "link.creds" in (folder / "h07.conf").read_text()

@@ -15,12 +15,14 @@ from bus.address import Address
 from bus.bus import Bus
 from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable, Connection
+from bus.user_jwt import Credential
 from contracts.power_limit import LimitAccepted, SetLimit
 from deploy.certificates import Certificates
-from deploy.keys import CannotChange, Keys
+from deploy.keys import CannotChange, Keys, write_secret
 from deploy.rotation import NotReloaded, Rotation
 from deploy.servers import Servers, nats_server
 from deploy.topology import HUB
+from deploy.watch import Watch
 from tests.cem.home import WHY
 from tests.support.fortified import FieldServers
 from tests.support.grid import Grid, eventually, grid
@@ -90,6 +92,27 @@ async def test_an_agent_goes_over_to_its_new_key_without_a_cut_and_the_old_one_e
         assert bus.connection.connected
 
 
+async def test_who_watches_goes_on_seeing_an_agent_and_a_link_whose_keys_change() -> None:
+    async with deployed() as (run, servers, rotation):
+        links: list[tuple[str, bool]] = []
+        watch = Watch(servers, lambda site, up: links.append((site, up)))
+        async with anyio.create_task_group() as tasks:
+            for server in servers.topology.servers:
+                tasks.start_soon(watch.watch, server)
+            cem = await run.bus(CEM)
+            await eventually(lambda: Address.parse(CEM) in watch.agents and links == [("h07", True)])
+            await moved(cem, rotation.begin(CEM))
+            await done(rotation.begin("h07.link"))
+            await servers.linked(["h07"])
+            await eventually(lambda: Address.parse(CEM) in watch.agents and links[-1] == ("h07", True))
+            await done(rotation.finish(CEM))
+            await done(rotation.finish("h07.link"))
+            await servers.cut("h07")
+            await eventually(lambda: links[-1] == ("h07", False))
+            assert Address.parse(CEM) in watch.agents
+            tasks.cancel_scope.cancel()
+
+
 async def test_an_agent_that_was_down_while_its_key_changed_comes_with_the_new_one() -> None:
     async with deployed() as (run, _, rotation):
         await done(rotation.begin(CEM))
@@ -97,19 +120,20 @@ async def test_an_agent_that_was_down_while_its_key_changed_comes_with_the_new_o
         assert (await run.bus(CEM)).connection.connected
 
 
-async def test_an_agent_that_is_cut_by_finish_comes_back_with_the_key_that_its_file_holds() -> None:
-    """Its file is replaced late: the change was finished before."""
-    async with deployed() as (run, _, rotation):
-        bus = await run.bus(CEM)
-        path = rotation.keys.path(CEM)
-        old = path.read_bytes()
+async def test_an_agent_that_is_cut_by_finish_comes_back_with_the_key_that_its_file_holds(tmp_path: Path) -> None:
+    """It runs elsewhere, and its file is replaced late: the change was finished before."""
+    async with deployed() as (_, servers, rotation):
+        own = tmp_path / f"{CEM}.nk"
+        write_secret(own, seed_of(rotation, CEM))
+        url, ca, inbox = servers.url_of("h07"), servers.ca_of("h07"), Address.parse(CEM).inbox
+        connection = Connection(url, name=CEM, inbox=inbox, keys=Credential(own), ca=ca)
+        await connection.open()
         await done(rotation.begin(CEM))
-        new = path.read_bytes()
-        path.write_bytes(old)
         await done(rotation.finish(CEM))
-        await eventually(lambda: not bus.connection.connected)
-        path.write_bytes(new)
-        await eventually(lambda: bus.connection.connected)
+        await eventually(lambda: not connection.connected)
+        write_secret(own, seed_of(rotation, CEM))
+        await eventually(lambda: connection.connected)
+        await connection.close()
 
 
 async def test_no_durable_word_is_lost_or_doubled_while_the_key_of_a_link_and_of_both_ends_change() -> None:
@@ -364,8 +388,12 @@ async def test_rotate_and_revoke_as_commands() -> None:
         await run.servers.kill("h07")
         code, text = await say("rotate", "h07.cem.main")
         assert (code, "kill -HUP" in text) == (1, True)
-        result = runner.invoke(app, ["revoke", "h07.cem.main", "--topology", "evening", "--keys", "/nowhere"])
-        assert (result.exit_code, "is no deployment" in result.output) == (2, True)
+        for more, why in (
+            (["--topology", "evening", "--folder", "/nowhere"], "is no deployment"),
+            (["--topology", "pair", "--folder", folder], "is of another topology"),
+        ):
+            result = runner.invoke(app, ["revoke", "h07.cem.main", *more])
+            assert (result.exit_code, why in result.output.replace("\n", " ")) == (2, True)
 
 
 def _evening():  # type: ignore[no-untyped-def]

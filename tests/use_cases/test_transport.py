@@ -21,11 +21,12 @@ from contracts.power_limit import Heartbeat, LimitAccepted, LimitRefused, SetLim
 from contracts.system import Hello
 from deploy.certificates import Certificates
 from deploy.places import Ports
-from deploy.servers import nats_server
+from deploy.servers import Servers, nats_server
 from deploy.topology import HUB
 from deploy.watch import Watch
 from tests.cem.home import CEM, DSO, WHY, home
 from tests.support.cem_puppet import reading
+from tests.support.fleet import FleetServers
 from tests.support.fortified import WebSocketServers
 from tests.support.grid import Grid, Words, eventually, grid
 from tests.support.tap import Tap, tap
@@ -253,8 +254,9 @@ async def test_a_site_takes_no_connection_from_outside_and_is_still_addressed() 
         assert isinstance(await ask(dso, OFF), LimitAccepted)
 
 
-async def test_who_is_connected_is_known_from_the_servers_and_who_is_gone_too() -> None:
-    async with grid(DSO, CEM, METER, speed=5.0) as run, asyncio.TaskGroup() as tasks:
+@pytest.mark.parametrize("way", [Servers, FleetServers])
+async def test_who_is_connected_is_known_from_the_servers_and_who_is_gone_too(way: type[Servers]) -> None:
+    async with grid(DSO, CEM, METER, speed=5.0, servers=way) as run, asyncio.TaskGroup() as tasks:
         words = await run.words()
         links: list[tuple[str, bool]] = []
         watch = Watch(run.servers, lambda site, up: links.append((site, up)))
