@@ -9,6 +9,7 @@ from agents.cem.household import Household
 from agents.cem.settings import CemSettings
 from agents.cem.shape import Order
 from agents.kit.agent import Peers
+from agents.kit.instants import newer
 from agents.kit.skill import hears, skill
 from bus.address import Address
 from bus.bus import Heard
@@ -182,7 +183,7 @@ class Premises:
         if self._meter is None:
             self._meter = heard.sender
         at = reading.at.timestamp()
-        if heard.sender != self._meter or at <= self.gcp_at:
+        if heard.sender != self._meter or at == self.gcp_at or not newer(at, self.gcp_at, self.clock.now()):
             return
         self.gcp, self.gcp_at = reading, at
         self._estimate(reading, at)
@@ -192,10 +193,11 @@ class Premises:
     @hears(DeviceReading, of=DEVICES, where="home")
     def hear_device(self, reading: DeviceReading, heard: Heard) -> None:
         device = self.devices.get(heard.sender)
-        if device is not None and reading.at.timestamp() >= device.read_at:
+        now = self.clock.now()
+        if device is not None and newer(reading.at.timestamp(), device.read_at, now):
             if device.reading is None:
                 self.household = Household()  # what it draws has been taken for household load until now
-            device.take(reading, self.clock.now())
+            device.take(reading, now)
 
     def claim(self, key: str, claim: Claim | None) -> None:
         """Put in, replace or take back; everybody who acts on claims is called when that changes anything."""

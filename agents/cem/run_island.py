@@ -5,15 +5,16 @@ then carries nothing, whatever is wanted: what all devices and the household tak
 the inverter has synchronised with the grid again, the loads come back after a while, one after the other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agents.cem.obey_limit import ObeyLimit
 from agents.cem.premises import Claim, Premises
 from agents.kit.skill import hears, skill
+from bus.address import Address
 from bus.bus import Bus, Heard
 from contracts.device import DeviceReading
 from contracts.emergency import DisplayNotice
-from contracts.roles import DEVICES
+from contracts.roles import BATTERY
 
 ISLAND = "island"
 
@@ -27,12 +28,17 @@ class RunIsland:
     premises: Premises
     obey: ObeyLimit
     alone: bool = False
+    _islanded: set[Address] = field(default_factory=set)
 
-    @hears(DeviceReading, of=DEVICES, where="home")
+    @hears(DeviceReading, of=(BATTERY,), where="home")
     def watch(self, reading: DeviceReading, heard: Heard) -> None:
-        if heard.sender not in self.premises.devices or reading.grid_connected is None or reading.operating == "off":
+        if heard.sender not in self.premises.devices or reading.operating in ("off", "fault"):
             return
-        alone = not reading.grid_connected
+        if reading.grid_connected is False:
+            self._islanded.add(heard.sender)
+        else:  # also where it does not say: it says so as long as it is so
+            self._islanded.discard(heard.sender)
+        alone = bool(self._islanded)
         if alone == self.alone:
             return
         self.alone = alone

@@ -1,7 +1,9 @@
 """What the meters say of the grid, with ages; loading, voltages and the traffic light. Pure."""
 
 from dataclasses import dataclass, field, replace
+from math import inf
 
+from agents.kit.instants import newer
 from contracts.grid_state import Phase
 from contracts.metering import GcpReading
 from contracts.power_limit import Direction
@@ -57,10 +59,11 @@ class Picture:
     stale_s: float
     readings: dict[str, GcpReading] = field(default_factory=dict)
 
-    def take(self, place: str, reading: GcpReading) -> bool:
-        """False when a younger one is known already: words can overtake each other around a reconnect."""
+    def take(self, place: str, reading: GcpReading, now: float) -> bool:
+        """False when a younger one is known already, as words can overtake each other around a reconnect, and when it
+        cannot have been measured yet."""
         known = self.readings.get(place)
-        if known is not None and known.at > reading.at:
+        if not newer(reading.at.timestamp(), known.at.timestamp() if known is not None else -inf, now):
             return False
         self.readings[place] = reading
         return True

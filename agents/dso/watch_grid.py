@@ -60,7 +60,8 @@ class WatchGrid:
         place = str(heard.sender)
         if str(heard.sender) != self.settings.substation:
             self._meters.setdefault(heard.sender.site, place)
-        if self.picture.take(place, reading) and self.picture.young(place, self.clock.now()) is not None:
+        now = self.clock.now()
+        if self.picture.take(place, reading, now) and self.picture.young(place, now) is not None:
             self._check_voltage(place, reading.at.timestamp(), reading.voltage_by_phase_v)
 
     @hears(NearRealTime, of=(METER,), where="grid")

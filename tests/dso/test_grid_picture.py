@@ -44,12 +44,20 @@ def test_each_direction_has_its_own_phases() -> None:
 
 def test_an_old_reading_decides_nothing_and_an_overtaken_one_is_dropped() -> None:
     picture = Picture(stale_s=35.0)
-    assert picture.take("m", reading(1, 1, 1))
-    assert not picture.take("m", reading(9, 9, 9, at=AT - timedelta(seconds=10)))
     now = AT.timestamp()
+    assert picture.take("m", reading(1, 1, 1), now)
+    assert not picture.take("m", reading(9, 9, 9, at=AT - timedelta(seconds=10)), now)
     assert picture.young("m", now + 35) is not None
     assert picture.young("m", now + 36) is None
     assert picture.young("unheard", now) is None
+
+
+def test_a_reading_of_the_future_blinds_nobody_to_the_true_ones() -> None:
+    picture, now = Picture(stale_s=35.0), AT.timestamp()
+    assert not picture.take("m", reading(9, 9, 9, at=AT + timedelta(hours=1)), now), "nobody can have measured that"
+    assert picture.take("m", reading(1, 1, 1, at=AT + timedelta(seconds=6)), now), "a clock may be a little ahead"
+    assert picture.take("m", reading(2, 2, 2), now), "and is put right"
+    assert picture.readings["m"].at == AT
 
 
 def light(loadings: list[float], *, orders: bool = False, volts: bool = False) -> list[str | None]:
