@@ -12,20 +12,22 @@ from agents.kit.skill import hears, rejoined, skill, started
 from bus.address import Address
 from bus.bus import Bus, Heard
 from bus.clock import Clock
-from contracts.device import Inventory, TurnedAway, Welcome, device_join
+from contracts.device import Announce, Inventory, TurnedAway, Welcome, device_join
 from contracts.kit import Lapsed
 from contracts.roles import CEM
 from contracts.system import Hello
 
 log = logging.getLogger("gridparley.device")
 FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 120.0
+_APART_S = 2.0  # of two announcements, however often somebody contradicts us
 _ON_TIME = (0.75, 1.5)  # of a CEM's hello period: what comes sooner or later tells of a new life
 
 
 @skill(opens=(device_join,), use_cases=("ops.connect-device",))
 @dataclass
 class JoinHome:
-    """Announce on start, after an outage of our own server, and whenever the CEM is new or does not list us."""
+    """Announce on start, after an outage of our own server, and whenever the CEM is new, or does not list us as what we
+    are: somebody else may have spoken with our key."""
 
     bus: Bus
     address: Address
@@ -38,6 +40,8 @@ class JoinHome:
     """The one that welcomed us last: nobody else is obeyed."""
     actions: tuple[str, ...] = ()
     """What the CEM does with us, as its welcome said."""
+    _announced: Announce | None = None
+    """As what the CEM has welcomed us last."""
     _heard_at: float | None = None
     _news: anyio.Event = field(default_factory=anyio.Event)
 
@@ -55,7 +59,10 @@ class JoinHome:
                 await self._news.wait()
                 continue
             self.joined = True  # what is heard while we announce may take it back
-            if not await self._announce(cem):
+            apart = self.clock.now() + _APART_S
+            if await self._announce(cem):
+                await self.clock.sleep_until(apart)
+            else:
                 self.joined = False
                 await self.clock.sleep(wait)
                 wait = min(2 * wait, LONGEST_RETRY_S)
@@ -70,7 +77,7 @@ class JoinHome:
             await talk.say(announce)
             match await talk.hear(Welcome, TurnedAway, Lapsed):
                 case Welcome(actions=actions):
-                    self.actions, self.cem = actions, cem
+                    self.actions, self.cem, self._announced = actions, cem, announce
                     return True
                 case TurnedAway(reason=reason):
                     log.warning("%s was turned away by %s: %s", self.address, cem, reason.text)
@@ -88,7 +95,8 @@ class JoinHome:
 
     @hears(Inventory, of=(CEM,), where="home")
     def listed(self, inventory: Inventory, _heard: Heard) -> None:
-        if self.joined and str(self.address) not in inventory.devices:
+        listed = inventory.devices.get(str(self.address))
+        if self.joined and (listed is None or (self._announced is not None and listed != self._announced)):
             self._again()
 
     @hears(Hello, of=(CEM,), where="home")

@@ -189,6 +189,20 @@ async def test_it_announces_itself_until_it_is_welcome_and_again_when_the_cem_do
         await eventually(lambda: len(cem.announced) == known + 1)
 
 
+async def test_who_is_listed_as_something_else_says_what_it_is() -> None:
+    """Somebody with its key has announced another device in its place: that does not outlast him."""
+    async with charging() as (_, _words, cem, _hardware):
+        await eventually(lambda: len(cem.announced) == 1)
+        announce = cem.announced[-1][1]
+        lie = msgspec.structs.replace(announce, functions=("measure",), nominal_upper_w=1.0)
+        cem.bus.say(Inventory(devices={EVSE: lie}), home=True)
+        await eventually(lambda: len(cem.announced) == 2)
+        assert cem.announced[-1][1] == announce
+        cem.bus.say(Inventory(devices={EVSE: announce}), home=True)
+        cem.bus.say(Inventory(devices={}), home=True)
+        await eventually(lambda: len(cem.announced) == 3)
+
+
 async def test_a_cem_that_starts_anew_is_told_again() -> None:
     async with charging() as (_, _words, cem, _hardware):
         await eventually(lambda: len(cem.announced) == 1)
