@@ -7,9 +7,7 @@ import typer
 
 
 def command(
-    out: Annotated[
-        Path, typer.Option(envvar="GRIDPARLEY_DATA", help="Folder: spans/AGENT.jsonl, metrics/AGENT.json.")
-    ],
+    out: Annotated[Path, typer.Option(envvar="GRIDPARLEY_DATA", help="Folder: spans/AGENT.jsonl, metrics/AGENT.json.")],
     grpc: Annotated[str, typer.Option(help="host:port for OTLP over gRPC; empty: none.")] = "127.0.0.1:4317",
     http: Annotated[str, typer.Option(help="host:port for OTLP over HTTP and GET /healthz.")] = "127.0.0.1:4318",
     certificate: Annotated[
