@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
 
@@ -28,37 +28,40 @@ class Blows:
     def __init__(self, stack: Stack, quiet_s: float = QUIET_RUN_S) -> None:
         self.stack, self.quiet_s = stack, quiet_s
         self.deeds: list[Deed] = []
+        self._hit: set[str] = set()
 
     @contextmanager
-    def _blow(self, kind: Kind, target: str, *services: str) -> Iterator[None]:
+    def _blow(self, kind: Kind, target: str, service: str, during: AbstractContextManager[None]) -> Iterator[None]:
         began = self.stack.now()
         fault = Fault(number=len(self.deeds), kind=kind, target=target, at=began)
         self.deeds.append(Deed(fault=fault, began=began))
-        yield
+        self._hit.add(service)
+        with during:
+            yield
+        self._hit.remove(service)
         ended = self.stack.now()
-        self.stack.well(*services)
+        self.stack.well(*(one for one in self.stack.services if one not in self._hit))
         self.deeds[fault.number] = Deed(fault=fault, began=began, ended=ended, well=self.stack.now())
 
     @contextmanager
-    def dead(self, service: str) -> Iterator[None]:
-        """Killed; started again behind the block, which returns when it and who needs it are well."""
-        with self._blow("kill", self._target(service)):
-            self.stack.kill(service)
-            try:
-                yield
-            finally:
-                self.stack.start(service)
-
-    @contextmanager
-    def paused(self, service: str) -> Iterator[None]:
-        with self._blow("stop", self._target(service)), self.stack.paused(service):
+    def _killed(self, service: str) -> Iterator[None]:
+        self.stack.kill(service)
+        try:
             yield
+        finally:
+            self.stack.start(service)
 
-    @contextmanager
-    def cut_off(self, site: str) -> Iterator[None]:
+    def dead(self, service: str) -> AbstractContextManager[None]:
+        """Killed; started again behind the block, which ends when all are well who are not hit as well."""
+        return self._blow("kill", self._target(service), service, self._killed(service))
+
+    def paused(self, service: str) -> AbstractContextManager[None]:
+        return self._blow("stop", self._target(service), service, self.stack.paused(service))
+
+    def cut_off(self, site: str) -> AbstractContextManager[None]:
         """A site's server without the network that leads to the hub."""
-        with self._blow("cut", site), self.stack.apart(f"nats-{site}", "links"):
-            yield
+        server = f"nats-{site}"
+        return self._blow("cut", site, server, self.stack.apart(server, "links"))
 
     def _target(self, service: str) -> str:
         """As the storm calls it: the hub is one, however many servers it has; so are the lines."""
@@ -96,8 +99,11 @@ class Blows:
         renamed = [msgspec.structs.replace(one, name=self._target(one.name)) for one in self.stack.exits()]
         return [one for one in renamed if not (one.name.startswith("provision-") and one.code == 0)]
 
-    def verdict(self) -> str:
-        """Empty when every invariant holds, else the table with what broke."""
+    def judge(self) -> None:
+        """Raises AssertionError with the table of what was broken; the table is in the stack's folder in any case."""
         log = self.log()
         results = [check(log) for check in ALL]
-        return table(log, results) if any(one.violations for one in results) else ""
+        text = table(log, results)
+        (self.stack.here / "verdict.txt").write_text(text + "\n")
+        if any(one.violations for one in results):
+            raise AssertionError(text)

@@ -17,7 +17,7 @@ from bus.address import Address, to
 from bus.bus import Bus
 from bus.clock import SharedClock, WallClock
 from bus.envelope import Envelope, encode, instant
-from bus.store import TALKS, store
+from bus.store import TALKS, consumer_name, store
 from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.kit import Lapsed, Message
@@ -76,6 +76,17 @@ async def caught_up(doors: ContainerDoors) -> None:
             await anyio.sleep(0.3)
 
 
+async def dealt_with(doors: ContainerDoors) -> None:
+    """Until the home has read and acknowledged all that the stream has for it: its next life answers nothing again."""
+    consumer = f"CONSUMER.INFO.{TALKS}.{consumer_name(CEM)}"
+    with anyio.fail_after(60):
+        while True:
+            found = await asked(doors, consumer)
+            if found and not found.get("error") and not found["num_pending"] + found["num_ack_pending"]:
+                return
+            await anyio.sleep(0.3)
+
+
 async def stored(doors: ContainerDoors) -> Counter[tuple[str, str]]:
     """(word, talk) -> how often TALKS has it."""
     admin = doors.connection("hub", "hub.admin", "_R.admin")
@@ -100,6 +111,7 @@ class Loop:
         self.guard, self.cem = guard, cem
         self.begun: list[str] = []
         self.answers: dict[str, object] = {}
+        self.enough = False
         self._news = anyio.Event()
         self.accepted: list[str] = []
         """Talks whose acceptance the home knows to be stored."""
@@ -111,7 +123,7 @@ class Loop:
         self.accepted.append(talk.id)
 
     async def ask(self) -> None:
-        while True:
+        while not self.enough:
             async with self.guard.talk(limit_write, CEM) as talk:
                 self.begun.append(talk.id)
                 limit_w = -float(len(self.begun))
@@ -144,9 +156,12 @@ async def loop(doors: ContainerDoors) -> AsyncIterator[Loop]:
         async with anyio.create_task_group() as group:
             await cem.run(group)
             await guard.run(group)
-            for _ in range(AT_ONCE):
-                group.start_soon(made.ask)
-            yield made
+            async with anyio.create_task_group() as asking:
+                for _ in range(AT_ONCE):
+                    asking.start_soon(made.ask)
+                yield made
+                made.enough = True  # what is under way comes to its end
+            await dealt_with(doors)
             group.cancel_scope.cancel()
     finally:
         await guard.close()
@@ -174,8 +189,8 @@ def test_nothing_that_was_acknowledged_is_lost_or_doubled_as_the_leader_is_kille
                 await asyncio.to_thread(stack.start, first)
                 await caught_up(doors)
                 await talking.more(20)
-                answers = dict(talking.answers)
-                accepted = set(talking.accepted)
+            answers, accepted = dict(talking.answers), set(talking.accepted)
+            assert set(answers) == set(talking.begun)
             wrong = {talk: answer for talk, answer in answers.items() if answer is not None}
             assert wrong == {}
             agree(await stored(doors), answers, accepted)
@@ -210,9 +225,8 @@ def test_nothing_that_was_acknowledged_is_lost_or_doubled_as_the_leader_is_kille
             await caught_up(doors)
             async with loop(doors) as talking:
                 await talking.more(20)
-                again = dict(talking.answers)
-            assert set(again.values()) == {None}
-            agree(await stored(doors), {**answers, **again}, accepted)
+            assert set(talking.answers.values()) == {None}
+            agree(await stored(doors), {**answers, **talking.answers}, accepted | set(talking.accepted))
 
     with Stack(TWO, images, tmp_path, hubs=3, only=only) as stack:
         stack.until(lambda: provisioned(stack, only), "streams and consumers are made", stack.ailing)
@@ -315,4 +329,4 @@ def test_a_street_negotiates_on_while_a_server_of_its_hub_is_killed(images: dict
         asking(caught_up)
         with Orders(stack).given() as orders:
             orders.more(2)
-        assert blows.verdict() == ""
+        blows.judge()
