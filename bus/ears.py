@@ -341,6 +341,7 @@ class Ears:
                 talk = None
                 if ear.table is not None and envelope.talk is not None:
                     talk = self._mouth.host(ear.table, envelope.talk, parsed.sender)
+                    talk.opened_at = where.at
                     talk.deliver(body)
                 self.hands.do(self._work(ear, talk, body, where, key, subject, payload))
         if not taken:

@@ -73,7 +73,7 @@ class Talk:
 
     ``id`` is the same on both sides and names the trace; ``transcript`` is what was said so far; ``peer`` is whom the
     servers vouch for, None only where no bus carries the talk; ``lapsed`` once silence has moved it on; ``last`` is the
-    kind of the last word.
+    kind of the last word. ``opened_at``: when the peer said the opening, by its own clock; None where we did.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Talk:
         self._states = _states_of(table)
         self.transcript: list[str] = []
         self.lapsed = False
+        self.opened_at: float | None = None
         self.last: type[Message] | None = None
         self._carrier, self._clock = carrier, clock
         self._heard: deque[Message] = deque()

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from agents.kit.instants import AHEAD_S
 from contracts.power_limit import FAILSAFE_DURATION_S, HEARTBEAT_MISSING_S, Direction, State
 from contracts.reasons import Reason
 
@@ -73,6 +74,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """Writes that this one follows: of two stored states the higher is the newer."""
     talk: str = ""
     """The deal that the last write was."""
+    said_at: float = 0.0
+    """When the guard said the last limit that was taken, by its own clock."""
 
     def quiet_since(self) -> float:
         return max(self.grace_from, self.heartbeat_at or 0.0)
@@ -94,11 +97,12 @@ class HeartbeatHeard(msgspec.Struct, frozen=True):
 
 
 class LimitWritten(msgspec.Struct, frozen=True):
-    """``held`` None lifts the limit; it has passed ``limit_rules.read_limit``."""
+    """``held`` None lifts the limit; it has passed ``limit_rules.read_limit``. ``said_at``: by the guard's clock."""
 
     at: float
     sender: str
     held: Held | None
+    said_at: float = 0.0
 
 
 class FailsafeWritten(msgspec.Struct, frozen=True):
@@ -209,11 +213,16 @@ def _written(control: Control, event: LimitWritten, rules: Rules) -> tuple[Contr
     if (needs_heartbeat and not heard) or not _alive(control, now, rules):  # LPC-916, LPC-918
         text = f"No heartbeat of {control.guard} is younger than {rules.heartbeat_missing_s:g} s: send it, then write."
         return control, (Refused(Reason(code="heartbeat_first", text=text)),)
+    # It waited while we could not answer, and the guard has said something newer since. (A clock that was far ahead and
+    # has been put right is no reason to refuse.)
+    if event.said_at < control.said_at <= now + AHEAD_S:
+        text = "A limit that was said later has been taken: say what holds now."
+        return control, (Refused(Reason(code="overtaken", text=text)),)
     held = event.held
     if held is not None and held.over(now):
         return control, (Refused(Reason(code="already_over", text="The limit ends before now: write a later one.")),)
     mode: State = "limited" if held is not None and held.at(now) is not None else "unlimited_controlled"  # LPC-913
-    control = msgspec.structs.replace(control, mode=mode, held=held, since=now)
+    control = msgspec.structs.replace(control, mode=mode, held=held, since=now, said_at=event.said_at)
     text = "The guard lifted the limit." if held is None else "The guard set a limit."
     return control, (Entered(mode, Reason(code="lifted" if held is None else "grid_limit", text=text)),)
 

@@ -256,7 +256,8 @@ class ObeyLimit:
             parts = shares(limit_w, self.joined.steerables())
             return LimitAccepted(direction=direction, limit_w=limit_w, shares=parts)
 
-        wrong = await self._bind(talk, {direction: LimitWritten(now, str(talk.peer), held)}, accept)
+        written = LimitWritten(now, str(talk.peer), held, talk.opened_at or now)
+        wrong = await self._bind(talk, {direction: written}, accept)
         if wrong is not None:
             await talk.say(LimitRefused(direction=direction, reason=wrong))
 

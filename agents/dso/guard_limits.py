@@ -41,7 +41,7 @@ from contracts.system import Hello
 log = logging.getLogger("gridparley.dso")
 _FLOORS = ("minimum_consumption_w", "floor_w", "minimum_w")
 """Inputs of a refusal's reason that tell the least a site can be limited to."""
-_PASSING = ("heartbeat_first", "not_stored")
+_PASSING = ("heartbeat_first", "not_stored", "overtaken")
 """Refusals of the moment: the same limit is said again soon."""
 _HOLDS_NOTHING = ("init", "failsafe", "unlimited_autonomous")
 """States of a site in which no limit of ours is in force."""

@@ -325,6 +325,27 @@ def test_the_tighter_of_limit_and_soft_start_holds(direction: Direction) -> None
     assert site.in_force_w == 1000 * site.sign
 
 
+def test_a_limit_that_was_said_before_the_one_in_force_comes_too_late(direction: Direction) -> None:
+    """It waited in the stream while the site could not answer; the guard counts on the newer one."""
+    site = Site(direction)
+    site.beat()
+
+    def said(seconds: float, limit_w: float) -> list[object]:
+        held = Held(slots=(Slot(start=site.now, end=None, limit_w=limit_w * site.sign),))
+        return site.do(LimitWritten(site.now, GUARD, held, T0 + seconds))
+
+    said(10.0, 3000.0)
+    [refused] = said(5.0, 9000.0)
+    assert isinstance(refused, Refused)
+    assert refused.reason.code == "overtaken"
+    assert site.in_force_w == 3000.0 * site.sign
+    said(10.0, 4000.0)
+    assert site.in_force_w == 4000.0 * site.sign, "two of one instant: the later heard"
+    said(86_400.0, 5000.0)
+    said(20.0, 6000.0)
+    assert site.in_force_w == 6000.0 * site.sign, "a guard's clock that was a day ahead and is put right"
+
+
 def test_each_period_of_a_profile_is_in_force_when_it_starts(direction: Direction) -> None:
     site = Site(direction)
     site.beat()
