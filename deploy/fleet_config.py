@@ -112,6 +112,10 @@ def adopt(fleet: Fleet, permissions: Permissions, folder: Path) -> dict[str, Pat
             path = folder / place.config
             write_secret(path, hub_config(permissions, keys, fleet, place), place.mode)
             made[place.name] = path
+    for own in (folder / "agents").glob("*/keys/*.nk"):  # what a container signs in with
+        jwt = keys.credential(own.stem).jwt
+        if jwt.exists():
+            places.give(jwt, own.with_suffix(".jwt"))
     return made | rewrite_sites(permissions, keys, folder, found)
 
 

@@ -20,6 +20,8 @@ from contracts.roles import OPS
 from deploy import places
 from deploy.bundle import bundle
 from deploy.certificates import Certificates
+from deploy.fleet import Fleet, FleetError
+from deploy.fleet_config import IN_FLEET, adopt
 from deploy.keys import Keys
 from deploy.lines import line_places
 from deploy.nats_config import write_configs
@@ -121,6 +123,9 @@ class Deployment:
             path.mkdir(parents=True, exist_ok=True)
         self.keys(name)
         give(self.keys.path(name), own / "keys" / f"{name}.nk")
+        jwt = self.keys.credential(name).jwt
+        if jwt.exists():  # the hub is a fleet's
+            give(jwt, own / "keys" / jwt.name)
         give(self.certificates.authority, own / "tls" / "ca.pem")
         return own
 
@@ -158,6 +163,11 @@ def prepare(
         raise CannotDeploy(str(problem)) from None
     places.write(folder, servers)
     write_configs(permissions, keys, folder, servers)
+    if (folder / IN_FLEET).exists():
+        try:
+            adopt(Fleet(Path((folder / IN_FLEET).read_text().strip())), permissions, folder)
+        except FleetError as problem:
+            raise CannotDeploy(str(problem)) from None
     made = Deployment(topology, folder, servers, permissions, keys, certificates)
     for identity in _identities(made):
         made.own_files(identity)
