@@ -37,7 +37,7 @@ def table(log: Log, results: Iterable[Result]) -> str:
     lines = ["", "Faults done", *(f"  {kind:6} {count:4d}" for kind, count in sorted(done.items()))]
     lines += [f"  not done: {deed.fault}: {deed.note}" for deed in log.deeds if deed.began is None]
     if log.begun.cut_short:
-        lines.append(f"  {log.begun.cut_short} were not begun: the time was over")
+        lines.append(f"  {log.begun.cut_short} were not begun: the time was over, or it was stopped by hand")
     results = list(results)
     lines += ["", "Invariants", f"  {'':58} {'cases':>6} {'broken':>6}"]
     lines += [f"  {one.name:58} {one.cases:6d} {len(one.violations):6d}" for one in results]
