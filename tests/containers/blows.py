@@ -96,7 +96,7 @@ class Blows:
 
     def ends(self) -> list[Exit]:
         """Of containers that were to run, by the names of what they are."""
-        renamed = [msgspec.structs.replace(one, name=self._target(one.name)) for one in self.stack.exits()]
+        renamed = [msgspec.structs.replace(one, name=self._target(one.name)) for one in self.stack.exits]
         return [one for one in renamed if not (one.name.startswith("provision-") and one.code == 0)]
 
     def judge(self) -> None:

@@ -127,6 +127,7 @@ class Loop:
             async with self.guard.talk(limit_write, CEM) as talk:
                 self.begun.append(talk.id)
                 limit_w = -float(len(self.begun))
+                answer: object
                 try:
                     await talk.say(SetLimit(direction="production", active=True, limit_w=limit_w, reason=WHY))
                     answer = await talk.hear(LimitAccepted, LimitRefused, Lapsed)

@@ -88,7 +88,9 @@ class Stack:
         self.only = only
         self.compose = DockerCompose(here, "compose.yaml", wait=False, services=list(only) or None)
         self.engine = docker.from_env()
-        self.begun_wall = 0.0
+        self.exits: list[Exit] = []
+        """Who has ended since the stack is up, in order; a signal is negative, as for processes."""
+        self._events: Any = None
         self.instants: list[tuple[float, float]] = []
         """(wall, run) pairs: what JetStream's wall times are in run time."""
         self._lock = (Path(tempfile.gettempdir()) / "gridparley-stack.lock").open("a")
@@ -101,7 +103,10 @@ class Stack:
         if threading.current_thread() is threading.main_thread():  # SIGTERM leaves no container behind either
             self._old[signal.SIGTERM] = signal.signal(signal.SIGTERM, _interrupt)
         try:
-            self.begun_wall = time.time()
+            self._events = self.engine.api.events(
+                filters={"type": "container", "event": "die", "label": f"{PROJECT}={self.project}"}, decode=True
+            )
+            threading.Thread(target=self._watch, daemon=True).start()
             self.compose.start()
         except BaseException:
             self._end(failed=True)
@@ -124,6 +129,8 @@ class Stack:
                 self.compose.stop()
             finally:
                 self._lock.close()
+                if self._events is not None:
+                    self._events.close()
                 self.engine.close()
                 for number, handler in self._old.items():
                     signal.signal(number, handler)
@@ -229,23 +236,19 @@ class Stack:
             raise StackFailed(f"in {service}: {text}")
         return text
 
-    def exits(self) -> list[Exit]:
-        """Who has ended since the stack is up, in order; a signal is negative, as for processes."""
-        ended = self.engine.api.events(
-            since=int(self.begun_wall),
-            until=int(time.time()) + 1,
-            filters={"type": "container", "event": "die", "label": f"{PROJECT}={self.project}"},
-            decode=True,
-        )
-        found = []
-        for one in ended:
+    def _watch(self) -> None:
+        """Until the stream of events is closed. The engine remembers but a few, so they are taken as they come."""
+        for one in self._events:
             told = one["Actor"]["Attributes"]
             code = int(told["exitCode"])
-            wall = datetime.fromtimestamp(one["time"]).isoformat()
-            found.append(
-                Exit(name=told[SERVICE], code=128 - code if code > 128 else code, wall=wall, wanted=code in (0, 137))
+            self.exits.append(
+                Exit(
+                    name=told[SERVICE],
+                    code=128 - code if code > 128 else code,
+                    wall=datetime.fromtimestamp(one["time"]).isoformat(),
+                    wanted=code in (0, 137),
+                )
             )
-        return found
 
     # ---------------------------------------------------------------- facts
 
