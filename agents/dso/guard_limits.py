@@ -282,6 +282,7 @@ class GuardLimits:
         with tracing.span("state limit", attributes | tracing.because(statement.reason), parent=trace):
             async with self.bus.talk(limit_write, site.cem) as talk:
                 site.asked[direction] = Asked(talk=talk.id, statement=statement)
+                site.told[direction] = talk.id
                 await self._keep(name, site)
                 await talk.say(word)
                 match await talk.hear(LimitAccepted, LimitRefused, Lapsed):
@@ -317,18 +318,20 @@ class GuardLimits:
                 if before is not None:
                     site.bound[direction] = before
                 raise
-        self._accepted(name, site, asked.statement)
+        self._accepted(name, site, asked)
         self._wake()
 
     async def _keep(self, name: str, site: Site) -> None:
         await self.state.put(f"limits_{name}", site.page)
 
-    def _accepted(self, name: str, site: Site, statement: Statement) -> None:
+    def _accepted(self, name: str, site: Site, asked: Asked) -> None:
+        statement = asked.statement
         direction = statement.direction
         site.accepted[direction] = statement
         site.accepted_at[direction] = self.clock.now()
         site.refused.pop(direction, None)
-        self._say_no_more(site, statement)
+        if site.told.get(direction) == asked.talk and statement.says_the_same(site.wanted.get(direction)):
+            site.unsettled.pop(direction, None)
         self.outcomes.append((name, direction, Reason(code="accepted", text=statement.reason.text)))
 
     def _refused(self, name: str, site: Site, statement: Statement, reason: Reason) -> None:
@@ -338,10 +341,6 @@ class GuardLimits:
             site.floor_w = max([site.floor_w, *(reason.inputs[key] for key in _FLOORS if key in reason.inputs)])
         self.outcomes.append((name, direction, reason))
         log.warning("%s refused its %s limit (%s): %s", name, direction, reason.code, reason.text)
-
-    def _say_no_more(self, site: Site, statement: Statement) -> None:
-        if statement.says_the_same(site.wanted.get(statement.direction)):
-            site.unsettled.pop(statement.direction, None)
 
     # ---------------------------------------------------------------- failsafe values
 

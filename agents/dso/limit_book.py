@@ -106,6 +106,8 @@ class Site:
     wanted: dict[Direction, Statement] = field(default_factory=dict)
     traces: dict[Direction, str | None] = field(default_factory=dict)
     unsettled: dict[Direction, None] = field(default_factory=dict)
+    told: dict[Direction, str] = field(default_factory=dict)
+    """The talk of what was said last, since all was to be said anew: an answer to an older word ends nothing."""
     accepted: dict[Direction, Statement] = field(default_factory=dict)
     accepted_at: dict[Direction, float] = field(default_factory=dict)
     refused: dict[Direction, tuple[float, Statement, Reason]] = field(default_factory=dict)
@@ -157,6 +159,7 @@ class Site:
         self.accepted.clear()
         self.refused.clear()
         self.unsettled = dict.fromkeys(DIRECTIONS)
+        self.told.clear()
         self.failsafe_due = True
         self.not_before = 0.0
 
