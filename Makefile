@@ -22,7 +22,7 @@ check: env
 
 # Real servers and processes on a machine that others use too: what fails is tried once more, and shown as rerun.
 test: check
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --reruns 1
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1
 
 # Where no image can be pulled: the base of the images from this machine's own Debian mirror, as root.
 base:
