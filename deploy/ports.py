@@ -9,6 +9,8 @@ from deploy.nats_config import HOST
 
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST = 10_000
+_given: set[int] = set()
+"""By this process: who was given one may not listen at it yet."""
 
 
 def free_ports(number: int) -> list[int]:
@@ -21,7 +23,7 @@ def free_ports(number: int) -> list[int]:
         end = int(_RANGE.read_text().split()[0])
     except (OSError, ValueError, IndexError):
         end = 32_768
-    candidates = list(range(_FIRST, max(end, _FIRST + 4 * number)))
+    candidates = [port for port in range(_FIRST, max(end, _FIRST + 4 * number)) if port not in _given]
     random.shuffle(candidates)
     taken: list[int] = []
     with ExitStack() as held:
@@ -36,4 +38,5 @@ def free_ports(number: int) -> list[int]:
             taken.append(port)
     if len(taken) < number:
         raise OSError(f"only {len(taken)} of {number} ports below {end} are free on {HOST}")
+    _given.update(taken)
     return taken
