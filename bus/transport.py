@@ -160,7 +160,8 @@ class Connection:
         """Build the client anew whenever it is lost: closed by the server, or one of its tasks has died silently."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._trouble.wait(), WATCH_EVERY_S)
+                async with asyncio.timeout(WATCH_EVERY_S):  # wait_for may swallow a cancellation (Python 3.11)
+                    await self._trouble.wait()
             self._trouble.clear()
             if not self.client.lost:
                 if self._files() != self._signed_in_with and asyncio.get_running_loop().time() > self._try_after:
@@ -227,10 +228,9 @@ class Connection:
 
     async def close(self) -> None:
         """Send what is queued, if somebody takes it, and leave. Never raises, also when the server is dead."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
+        while self._watcher is not None and not self._watcher.done():
+            self._watcher.cancel()  # again and again: the library it may be waiting in can swallow one
+            await asyncio.wait([self._watcher], timeout=WATCH_EVERY_S)
         self.on_reconnect = lambda: None
         if self._client is not None:
             if self._client.is_connected:

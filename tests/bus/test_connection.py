@@ -415,3 +415,14 @@ async def test_closing_never_fails_whatever_the_server_does(tmp_path):
             await connection.close()
         finally:
             broker.stop()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_closing_ends_although_trouble_comes_at_the_same_moment(broker: Broker, turns):
+    connection = Connection(broker.url, name="one", inbox="_R.one")
+    await connection.open()
+    connection._trouble.set()
+    for _ in range(turns):
+        await anyio.lowlevel.checkpoint()
+    with anyio.fail_after(10):
+        await connection.close()
