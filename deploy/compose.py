@@ -10,7 +10,7 @@ from bus.address import Address
 from contracts.roles import FORECASTER
 from deploy.places import CLIENT, LEAVES, MONITOR, WEBSOCKET, Place
 from deploy.provision import consumers, streams
-from deploy.render import HEALTH, CannotDeploy, Deployment, digest, server_name
+from deploy.render import HEALTH, CannotDeploy, Deployment, digest
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
 
@@ -131,10 +131,10 @@ class Compose:
 
     def _server(self, place: Place) -> None:
         hub = place.server == HUB
-        name = f"nats-{place.name}" if hub else server_name(place.server)
+        name = f"nats-{place.name}"
         networks: dict[str, Any] = {place.server if not hub else GRID: {}, "links": {}}
         if place.cluster is not None:
-            networks[GRID] = {"aliases": [server_name(HUB)]}
+            networks[GRID] = {"aliases": [f"nats-{HUB}"]}
         service: Service = {
             "image": self.images.nats,
             "command": ["--config", f"/etc/nats/{Path(place.config).name}"],

@@ -57,10 +57,8 @@ class Deployment:
 
     @property
     def agents(self) -> list[Address]:
-        """Who gets a container: no operator's tool, no phone that comes and goes."""
-        return [
-            address for address, entry in self.topology.entries.items() if address.role != OPS.name and not entry.attach
-        ]
+        """Who gets a container."""
+        return self.topology.agents
 
     @property
     def simulated(self) -> bool:
@@ -206,8 +204,3 @@ def _identities(deployment: Deployment) -> Iterator[str]:
 def digest(*facts: object) -> str:
     """Twelve digits that change when any of the facts does."""
     return hashlib.sha256(msgspec.json.encode(facts, enc_hook=str, order="sorted")).hexdigest()[:12]
-
-
-def server_name(server: str) -> str:
-    """The container of a server."""
-    return f"nats-{HUB if server == GRID else server}"

@@ -5,7 +5,6 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -155,11 +154,10 @@ def k8s(
     """
     from deploy.kubernetes import FOLDER, hosts, manifests, sites_of, write
 
-    outside = (urlsplit(hub_url).hostname or "",) if hub_url else ()
     made = _prepare(
         topology,
         out / FOLDER,
-        hosts=hosts(namespace, outside=outside),
+        hosts=hosts(namespace),
         hubs=hubs,
         websocket=websocket,
         hub_url=hub_url,
@@ -180,8 +178,7 @@ def k8s(
             monitoring=monitoring,
         )
     except CannotDeploy as problem:
-        typer.secho(str(problem), err=True, fg=typer.colors.RED)
-        raise typer.Exit(2) from None
+        raise failed(problem, 2) from None
     write(written, out)
     typer.echo(f"{sum(map(len, written.values())) - 1} objects in {out}: kubectl apply -k {out}", err=True)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import anyio
 
 from bus.clock import NoClock, SharedClock, WallClock
-from contracts.roles import OPS
 from deploy.condition import CannotRun, Condition, GivenUp
 from deploy.topology import Topology
 from deploy.world_spec import WORLD, has_world
@@ -28,9 +27,7 @@ class ClockMissing(GivenUp):
 
 def clock_names(topology: Topology) -> list[str]:
     """Who reports lags to the clock, each in the slot of its index: the world where there is one, then all agents."""
-    agents = [
-        str(address) for address, entry in topology.entries.items() if not entry.attach and address.role != OPS.name
-    ]
+    agents = [str(address) for address in topology.agents]
     return [WORLD, *agents] if has_world(topology) else agents
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from bus.address import Address
+from contracts.roles import OPS
 
 GRID = "grid"
 """The site of the grid side: its agents are connected to the hub."""
@@ -181,6 +182,11 @@ class Topology(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
             for place, entries in ((GRID, self.grid.agents), *((site.name, site.agents) for site in self.site))
             for entry in entries
         }
+
+    @property
+    def agents(self) -> list[Address]:
+        """Who is a process or container of its own: no operator's tool, no phone that comes and goes."""
+        return [address for address, entry in self.entries.items() if address.role != OPS.name and not entry.attach]
 
     def server_of(self, address: Address) -> str:
         """The server that an agent is connected to."""
