@@ -37,15 +37,11 @@ _STORAGE = "3Gi"
 _MEMORY = {True: Memory(192, 512, 100), False: Memory(64, 256, 20)}
 
 
-def hosts(namespace: str, *, outside: tuple[str, ...] = ()) -> Hosts:
-    """Names of servers in a cluster; certificates name each short, with its namespace, and in full.
-
-    outside   names by which sites that are not in the cluster find the hub
-    """
+def hosts(namespace: str) -> Hosts:
+    """Names of servers in a cluster; certificates name each short, with its namespace, and in full."""
 
     def aliases(host: str) -> tuple[str, ...]:
-        inside = tuple(f"{host}.{namespace}{rest}" for rest in ("", ".svc", ".svc.cluster.local"))
-        return (*inside, *outside) if host == server_name(HUB) else inside
+        return tuple(f"{host}.{namespace}{rest}" for rest in ("", ".svc", ".svc.cluster.local"))
 
     def member(index: int) -> str:
         return f"{server_name(HUB)}-{index}.{PEERS}"

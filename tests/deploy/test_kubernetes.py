@@ -70,8 +70,7 @@ class Rendered:
     """A kustomization in a folder, as a cluster sees it, and what it was made from."""
 
     def __init__(self, folder: Path, topology: str, *, hub_url: str = "", hubs: int = 3, **how: Any) -> None:
-        outside = (hub_url.rpartition("/")[2].rpartition(":")[0],) if hub_url else ()
-        where = hosts("gridparley", outside=outside)
+        where = hosts("gridparley")
         self.folder = folder
         self.deployment: Deployment = prepare(topology, folder / FOLDER, hosts=where, hubs=hubs, hub_url=hub_url)
         self.write(**how)
