@@ -195,6 +195,8 @@ class Bus:
         return envelope.body if envelope.deadline.timestamp() >= self.clock.now() else None
 
     async def close(self) -> None:
+        """Leave, once the deals that were heard are kept: who takes over our name is not to begin them again."""
+        await self._ears.hands.kept()
         await self.connection.close()
 
     # ---------------------------------------------------------------- speaking

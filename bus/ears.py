@@ -278,7 +278,7 @@ class Ears:
             self._reject(subject, payload, "wrong_role", text, envelope.id)
             return
         self.hands.working[key] += 1
-        self.hands.do(self._settling(ear, word, envelope, key, subject, payload))
+        self.hands.do(self._settling(ear, word, envelope, key, subject, payload), keeps=True)
 
     async def _settling(
         self, ear: Ear, word: Word, envelope: Envelope[Any], key: str, subject: str, payload: bytes

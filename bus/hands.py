@@ -9,6 +9,7 @@ from anyio import CancelScope
 from contracts.kit import Message
 
 CANCEL_AGAIN_WALL_S = 0.2
+KEEP_WALL_S = 1.0
 
 
 class Hands:
@@ -24,13 +25,20 @@ class Hands:
         self.settled = asyncio.Event()
         self._acknowledge = acknowledge
         self._tasks: set[asyncio.Task[None]] = set()
+        self._keeping: set[asyncio.Task[None]] = set()
 
-    def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run as a task; whoever ends it counts ``running`` down."""
+    def do(self, work: Coroutine[Any, Any, None], *, keeps: bool = False) -> None:
+        """Run as a task; whoever ends it counts ``running`` down. ``keeps``: it stores a deal and no more."""
         self.running += 1
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for tasks in (self._tasks, self._keeping) if keeps else (self._tasks,):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    async def kept(self) -> None:
+        """Until every deal that has been heard is stored, as far as the store answers in time."""
+        if self._keeping:
+            await asyncio.wait(self._keeping, timeout=KEEP_WALL_S)
 
     async def keep(self) -> None:
         """Until cancelled; then what is being worked on is cancelled and waited for.

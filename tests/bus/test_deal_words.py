@@ -1,5 +1,6 @@
 """Words that make a deal count once their stream has them, however late; what comes late otherwise is no fault."""
 
+import anyio
 import anyio.lowlevel
 import pytest
 
@@ -116,6 +117,28 @@ async def test_a_deal_that_could_not_be_kept_comes_again(streams, monkeypatch):
         await cem.tell_durably(DSO, sample(LimitAccepted), talk="t-1")
         await until(lambda: settled == ["t-1"], wall_s=40)
         assert dso.counts["unsettled"] == 1
+
+
+async def test_a_deal_that_was_heard_is_kept_before_an_agent_leaves(streams):
+    kept: list[str | None] = []
+    heard = anyio.Event()
+
+    def prepare(bus: Bus) -> None:
+        async def keep(_word: LimitAccepted, where: Heard) -> None:
+            heard.set()
+            await anyio.sleep(0.3)  # as long as a busy store takes
+            await bus.state.put("deal", "on")
+            kept.append(where.talk)
+
+        bus.settle(binding, keep)
+
+    async with alive(DSO, streams.url, prepare) as dso, alive(CEM, streams.url) as cem:
+        await cem.tell_durably(DSO, sample(LimitAccepted), talk="t-1")
+        await heard.wait()
+        assert kept == []
+        await dso.close()
+        assert kept == ["t-1"]
+        assert dso.counts["unsettled"] == 0
 
 
 async def test_a_deal_of_a_wrong_role_or_that_nothing_stands_for_is_refused(streams):

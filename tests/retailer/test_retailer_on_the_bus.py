@@ -13,6 +13,7 @@ from tests.support.grid import START, grid
 pytestmark = pytest.mark.anyio
 RETAILER, CEM = "grid.retailer.main", "h07.cem.main"
 CUSTOMERS = ({"site": "h07"},)
+FIVE_MINUTES = [round(0.15 + n / 100, 6) for n in range(24)]
 MARKS = [f"{(7 + n * 97) // 60:02d}:{(7 + n * 97) % 60:02d}:00" for n in range(14)]
 
 
@@ -63,8 +64,12 @@ async def test_the_price_of_now_is_said_as_it_changes_and_may_be_an_hours_mean(t
         await run.stop(RETAILER)
         seen = len(words.of("announce_tariff"))
         await run.start(RETAILER, tariff(form="real_time", file=str(file), markup_eur_per_kwh=0.05, average_s=3600.0))
-        later = await words.until(lambda w: w.of("announce_tariff")[seen:])
-        assert later[0][1]["body"]["slots"][0]["price_eur_per_kwh"] == pytest.approx(0.155 + 0.05)
+
+        def means() -> list[float]:  # what was on its way when the retailer stopped may be said once more before
+            said = [e["body"]["slots"][0]["price_eur_per_kwh"] for _, e in words.of("announce_tariff")[seen:]]
+            return [price for price in said if price not in FIVE_MINUTES]
+
+        assert (await words.until(lambda _: means()))[0] == pytest.approx(0.155 + 0.05)
 
 
 async def test_a_bad_file_is_named_once_and_the_mended_one_is_used(
