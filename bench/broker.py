@@ -22,7 +22,7 @@ from bus import store
 from bus.address import HOME, Address, tail
 from contracts.kit import Message, vocabulary
 from contracts.system import GroupMessage
-from deploy.provision import MAX_CONSUMERS
+from deploy.nats.provision import MAX_CONSUMERS
 
 _T = TypeVar("_T")
 READY_WALL_S = 10.0

@@ -7,7 +7,7 @@ import msgspec
 
 from bus.nkeys import KeyPair, verify
 from bus.wire import HardClient
-from deploy.fleet_claims import sign
+from deploy.fleet.claims import sign
 
 REQUEST = "$SYS.REQ.USER.AUTH"
 

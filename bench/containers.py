@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from bench.figure import Figure, Missing, Result, median
 from deploy.image.build import tags
-from deploy.places import MOUNT
-from deploy.render import Deployment, prepare
+from deploy.nats.places import MOUNT
+from deploy.render.deployment import Deployment, prepare
 
 AGENTS = 8
 LOOK_WALL_S = 0.05

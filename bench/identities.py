@@ -20,9 +20,9 @@ from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable
 from bus.user_jwt import UserJwt
 from bus.wire import HardClient
-from deploy import fleet_claims
-from deploy.fleet import Fleet
-from deploy.fleet_config import PUSH
+from deploy.fleet import claims
+from deploy.fleet.config import PUSH
+from deploy.fleet.fleet import Fleet
 from deploy.permissions import Permissions
 from deploy.roster import Roster
 from deploy.topology import load
@@ -162,7 +162,7 @@ async def _revoked(broker: Broker, fleet: Fleet, boss: HardClient, size: int) ->
     pair = KeyPair.new()
     token = UserJwt.read(fleet.admin(pair.public, old_key="expires"))
     now = int(time.time())
-    account = fleet_claims.account(
+    account = claims.account(
         KeyPair.from_file(fleet.folder / "operator-signing.nk", "operator"),
         fleet.charter.account,
         "GRIDPARLEY",

@@ -7,9 +7,9 @@ from pathlib import Path
 from bench.figure import Figure, Result, median
 from bench.memory import own_kib
 from bus.clock import ClockFile
-from deploy.offspring import Offspring
-from deploy.processes import Files, Plan
-from deploy.servers import Servers
+from deploy.nats.servers import Servers
+from deploy.run.offspring import Offspring
+from deploy.run.processes import Files, Plan
 from tests.support.grid import topology
 
 SITES, EACH = 5, 20

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from deploy import options
-from deploy.overrides import overridden
+from deploy.render.overrides import overridden
 from deploy.topology import Topology, TopologyError, find, load
 
 app = typer.Typer(
@@ -48,62 +48,62 @@ def _mount() -> None:
     """Commands of other modules. What is not asked for is not imported: ``gridparley cut`` is there at once."""
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     if wanted in ("", "devices"):
-        from deploy import devices_cli
+        from deploy.commands import devices_cli
 
         app.add_typer(devices_cli.app, name="devices")
     if wanted in ("", "contracts"):
-        from deploy import export
+        from deploy.pages import export
 
         app.add_typer(export.app, name="contracts")
     if wanted in ("", "fleet"):
-        from deploy import fleet_cli
+        from deploy.fleet import cli as fleet_cli
 
         app.add_typer(fleet_cli.app, name="fleet")
     if wanted in ("", "keys", "rotate", "revoke"):
-        from deploy import identity_cli
+        from deploy.identity import cli as identity_cli
 
         app.command()(identity_cli.keys)
         app.command()(identity_cli.rotate)
         app.command()(identity_cli.revoke)
     if wanted in ("", "order"):
-        from deploy import orders_cli
+        from deploy.commands import orders_cli
 
         app.add_typer(orders_cli.app, name="order")
     if wanted in ("", "app"):
-        from deploy import app_cli
+        from deploy.commands import app_cli
 
         app.add_typer(app_cli.app, name="app")
     if wanted in ("", "talks"):
-        from deploy import talks_cli
+        from deploy.records import talks_cli
 
         app.command("talks")(talks_cli.command)
     if wanted in ("", "trace"):
-        from deploy import trace
+        from deploy.telemetry import trace
 
         app.command("trace")(trace.command)
     if wanted in ("", "traces"):
-        from deploy import traces_cli
+        from deploy.telemetry import cli as traces_cli
 
         app.command("traces")(traces_cli.command)
     if wanted in ("", "line"):
-        from deploy import lines_cli
+        from deploy.run import lines_cli
 
         app.command("line")(lines_cli.command)
     if wanted in ("", "agent"):
-        from deploy import agent_cli
+        from deploy.run import agent_cli
 
         app.command("agent")(agent_cli.command)
     if wanted in ("", "clock", "world", "record", "provision"):
-        from deploy import stage_cli
+        from deploy.containers import cli as stage_cli
 
         for command in (stage_cli.clock, stage_cli.world, stage_cli.record, stage_cli.provision):
             app.command()(command)
     if wanted in ("", "render"):
-        from deploy import render_cli
+        from deploy.render import cli as render_cli
 
         app.add_typer(render_cli.app, name="render")
     if wanted in ("", "coverage"):
-        from deploy import coverage
+        from deploy.pages import coverage
 
         app.command("coverage")(coverage.command)
 
@@ -154,11 +154,11 @@ def _up(topology: Topology, folder: Path, headless: bool, nats: Path | None) -> 
     import uvloop
 
     from bus.transport import BusUnavailable
-    from deploy.offspring import NotReady, NurseryGone
-    from deploy.provision import NotProvisioned
-    from deploy.report import PAGE, write_report
-    from deploy.servers import ServerFailed
-    from deploy.supervisor import Options, Supervisor
+    from deploy.nats.provision import NotProvisioned
+    from deploy.nats.servers import ServerFailed
+    from deploy.report.report import PAGE, write_report
+    from deploy.run.offspring import NotReady, NurseryGone
+    from deploy.run.supervisor import Options, Supervisor
 
     _log_to(folder / "run.log", headless)
     typer.echo(f"{topology.title or topology.name}\nrun folder: {folder}")
@@ -205,7 +205,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _log_to(path: Path, headless: bool) -> None:
-    from deploy.log_lines import TextLines
+    from deploy.telemetry.log_lines import TextLines
 
     handlers: list[logging.Handler] = [logging.FileHandler(path)]
     if headless or not sys.stdout.isatty():
@@ -223,8 +223,8 @@ def report(folder: Annotated[Path, typer.Argument(help="The folder of a run.")])
 
     Example: gridparley report runs/street-20260101-120000
     """
-    from deploy.report import write_report
-    from deploy.run_facts import NoRun
+    from deploy.records.run_facts import NoRun
+    from deploy.report.report import write_report
 
     try:
         typer.echo(write_report(folder))
@@ -236,7 +236,7 @@ def report(folder: Annotated[Path, typer.Argument(help="The folder of a run.")])
 
 
 def _send(action: str, **fields: object) -> None:
-    from deploy.control import Command, NoRunHere, send
+    from deploy.run.control import Command, NoRunHere, send
 
     try:
         answer = send(msgspec.convert({"action": action, **fields}, Command))
@@ -331,7 +331,7 @@ def config(
 
         gridparley up street --nats nats
     """
-    from deploy.servers import Servers
+    from deploy.nats.servers import Servers
 
     servers = Servers(options.checked(options.loaded(topology)), folder.resolve())
     for server, path in servers.configure().items():
@@ -362,7 +362,7 @@ def bundle(
 
     Example: gridparley topology bundle street deployment/topology --until 14:00 --speed 30
     """
-    from deploy.bundle import bundle as write
+    from deploy.render.bundle import bundle as write
 
     try:
         options.checked(write(topology, folder, start=start, until=until, speed=speed))

@@ -10,7 +10,7 @@ import anyio
 import uvloop
 
 from bus.transport import FIRST_CONNECT_S, BusUnavailable, NotStored
-from deploy.health import serve_health
+from deploy.telemetry.health import serve_health
 
 log = logging.getLogger("gridparley.process")
 STOP_WALL_S = 5.0

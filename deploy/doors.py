@@ -12,8 +12,8 @@ from bus.bus import Bus
 from bus.clock import Clock
 from bus.nkeys import KeyPair
 from bus.transport import Connection
-from deploy.keys import Keys
-from deploy.nats_config import HOST
+from deploy.identity.keys import Keys
+from deploy.nats.config import HOST
 from deploy.permissions import Permissions
 from deploy.roster import Roster
 from deploy.topology import HUB, Topology

@@ -70,7 +70,7 @@ def checked(topology: Topology) -> Topology:
 
 def as_asked(topology: Topology, start: str = "", until: str = "", speed: float | None = None) -> Topology:
     """A sound topology with another run. Exits with 2."""
-    from deploy.overrides import overridden
+    from deploy.render.overrides import overridden
 
     try:
         return checked(overridden(topology, start=start, until=until, speed=speed))
@@ -81,7 +81,7 @@ def as_asked(topology: Topology, start: str = "", until: str = "", speed: float 
 def lived(name: str, main: "Callable[[Condition], Awaitable[None]]", health_host: str, health: int) -> typer.Exit:
     """To be raised: a container's process, from its first log line to its exit code."""
     from deploy.condition import attended, live
-    from deploy.log_lines import configure_logging
+    from deploy.telemetry.log_lines import configure_logging
 
     configure_logging()
     door = (health_host, health) if health else None

@@ -15,9 +15,9 @@ from pathlib import Path
 import anyio
 from rich.console import Console as Terminal
 
-from deploy.console import Console
-from deploy.report import write_report
-from deploy.supervisor import Options, Supervisor
+from deploy.report.report import write_report
+from deploy.run.console import Console
+from deploy.run.supervisor import Options, Supervisor
 from deploy.topology import find, load
 
 DOCS = Path(__file__).parents[1]

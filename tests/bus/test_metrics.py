@@ -14,7 +14,7 @@ from bus.clock import ClockFile, SharedClock
 from bus.metrics import METRICS
 from contracts.kit import Lapsed
 from contracts.power_limit import Heartbeat, LimitAccepted, LimitRefused, SetLimit, limit_write
-from deploy import telemetry_page
+from deploy.telemetry import page
 from tests.bus.agents import CEM, DSO, EVSE, alive, until
 from tests.bus.samples import sample
 
@@ -134,14 +134,14 @@ def test_every_figure_is_told_under_the_name_that_the_list_gives_it(kept) -> Non
 
 
 def test_the_page_lists_the_figures_as_they_are() -> None:
-    page = telemetry_page.PAGE.read_text(encoding="utf-8")
-    assert telemetry_page.made(page) == page, "write it anew: python -m deploy.telemetry_page"
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.made(text) == text, "write it anew: python -m deploy.telemetry.page"
 
 
 def test_the_page_names_the_settings_of_traces_and_logs() -> None:
-    page = telemetry_page.PAGE.read_text(encoding="utf-8")
+    text = page.PAGE.read_text(encoding="utf-8")
     for name in (tracing.RATIO, tracing.TELEMETRY_RATIO, "GRIDPARLEY_LOG", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        assert f"`{name}`" in page
+        assert f"`{name}`" in text
 
 
 def asked_for() -> dict[str, list[str]]:

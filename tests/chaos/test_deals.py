@@ -18,8 +18,8 @@ from bus.address import Address, to
 from bus.clock import ClockFile
 from bus.transport import Connection
 from contracts.kit import Conversation, Message
-from deploy import provision
-from deploy.servers import Servers
+from deploy.nats import provision
+from deploy.nats.servers import Servers
 from deploy.topology import GRID, HUB
 from tests.support import puppets
 from tests.support.puppets import START, Part, Stage, address_of, moments, pair_of, tables

@@ -16,7 +16,7 @@ from bus.store import RECORDS, TALKS, DeadLetter
 from contracts.kit import Message, word_of
 from contracts.power_limit import LimitAccepted, LimitState, SetLimit, State
 from contracts.reasons import Reason
-from deploy.records import Event
+from deploy.records.rows import Event
 from deploy.topology import load
 from tests.chaos.storm import keep_deals, keep_life, keep_limits
 from tests.chaos.storm.checks import ALL

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
 
-from deploy.lines import LINES
-from deploy.records import events
-from deploy.run_facts import RECORDS
+from deploy.records.rows import events
+from deploy.records.run_facts import RECORDS
+from deploy.run.lines import LINES
 from deploy.topology import HUB
 from tests.chaos.storm.checks import ALL
 from tests.chaos.storm.gather import gather_at

@@ -16,8 +16,8 @@ from bus.address import Address, say
 from bus.envelope import Envelope
 from contracts.device import DeviceWarning
 from contracts.power_limit import LimitAccepted, LimitState, SetFailsafe, SetLimit
-from deploy.records import readings
-from deploy.run_facts import RECORDS
+from deploy.records.rows import readings
+from deploy.records.run_facts import RECORDS
 from deploy.topology import GRID
 from tests.chaos.storm.gather import all_of
 from tests.containers.blows import Blows

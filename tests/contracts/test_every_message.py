@@ -16,7 +16,7 @@ from bus.address import TOKEN
 from bus.envelope import Envelope, decoder, encode
 from contracts.kit import Message, vocabulary, word_of
 from contracts.units import SUFFIXES
-from deploy import contracts_page
+from deploy.pages import contracts_page
 from tests.bus.samples import START, sample
 
 WORDS = sorted(
@@ -184,6 +184,6 @@ def test_every_field_is_explained_by_name_type_or_text(kind: type[Message]) -> N
 
 
 def test_the_page_is_as_fresh_as_the_words() -> None:
-    from deploy.export import PAGE
+    from deploy.pages.export import PAGE
 
     assert PAGE.read_text(encoding="utf-8") == contracts_page.page(), "run `gridparley contracts docs`"

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from deploy.export import schemas
+from deploy.pages.export import schemas
 
 RELEASED = Path(__file__).with_name("released_schemas.json")
 Json = dict[str, Any]

@@ -11,8 +11,8 @@ from contracts.kit import Message, word_of
 from contracts.metering import GcpReading
 from contracts.power_limit import LimitAccepted, LimitRefused, LimitState, SetLimit
 from contracts.reasons import Reason
-from deploy.records import Event
-from deploy.run_facts import RunFacts, SiteFacts
+from deploy.records.rows import Event
+from deploy.records.run_facts import RunFacts, SiteFacts
 
 START = datetime(2016, 5, 20, 10, 0, tzinfo=UTC)
 T0 = START.timestamp()

@@ -14,8 +14,8 @@ from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable
 from deploy import condition as conditions
 from deploy.condition import Condition, patiently
-from deploy.ports import free_ports
-from deploy.servers import Servers
+from deploy.nats.ports import free_ports
+from deploy.nats.servers import Servers
 from deploy.topology import load
 from tests.deploy.test_health import until
 from tests.deploy.test_stage import MINI

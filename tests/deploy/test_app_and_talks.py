@@ -8,8 +8,9 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from deploy import app_cli, talks_cli
-from deploy.talks import recorded, talks
+from deploy.commands import app_cli
+from deploy.records import talks_cli
+from deploy.records.talks import recorded, talks
 from tests.deploy import test_supervisor
 from tests.deploy.test_supervisor import Run, eventually
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from contracts.roles import FORECASTER, OPS
-from deploy.compose import Compose, Images
-from deploy.places import LEAVES, WEBSOCKET
-from deploy.render import Deployment, prepare
+from deploy.nats.places import LEAVES, WEBSOCKET
+from deploy.render.compose import Compose, Images
+from deploy.render.deployment import Deployment, prepare
 from deploy.topology import GRID
 from deploy.world_spec import has_world
 

@@ -11,11 +11,11 @@ from contracts.grid_state import GridState
 from contracts.kit import vocabulary
 from contracts.metering import ContractNotice
 from contracts.power_limit import SetLimit
-from deploy.console import Console, Pace, status
-from deploy.records import Event
-from deploy.run_facts import RunFacts, SiteFacts
-from deploy.view import View
-from deploy.wording import in_plain_words
+from deploy.records.rows import Event
+from deploy.records.run_facts import RunFacts, SiteFacts
+from deploy.records.view import View
+from deploy.records.wording import in_plain_words
+from deploy.run.console import Console, Pace, status
 from tests.bus.samples import sample
 from tests.deploy.records_of import DSO, FACTS, START, T0, Story, reading, why
 from tests.support.grid import eventually

@@ -11,14 +11,14 @@ import typer
 from typer.testing import CliRunner
 
 from contracts.use_cases import families, use_case, use_cases
-from deploy import coverage
-from deploy.coverage import Result, Results, covered
+from deploy.pages import coverage
+from deploy.pages.coverage import Result, Results, covered
 
 ROOT = Path(__file__).parents[2]
 PROJECT = """
 [tool.pytest.ini_options]
 testpaths = ["tests"]
-addopts = ["-p", "no:cacheprovider", "-p", "deploy.coverage_plugin"]
+addopts = ["-p", "no:cacheprovider", "-p", "deploy.pages.coverage_plugin"]
 markers = ["use_case(*ids, partial=False): x"]
 """
 TESTS = """

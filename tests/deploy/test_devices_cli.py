@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from contracts.device_file import all_files, directory, load
-from deploy.devices_cli import app
+from deploy.commands.devices_cli import app
 from world.modbus import Gateway, SimulatedUnit
 
 runner = CliRunner()

@@ -12,7 +12,7 @@ from agents.kit.skill import vocabulary_of
 from bus.address import parse
 from contracts.kit import vocabulary
 from contracts.roles import CEM, DSO, METER
-from deploy import contracts_page, export
+from deploy.pages import contracts_page, export
 from tests.deploy.test_recorder import Guard, Measure, Obey
 
 KNOWN = {DSO: vocabulary_of((Guard,)), CEM: vocabulary_of((Obey,)), METER: vocabulary_of((Measure,))}

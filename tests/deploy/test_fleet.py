@@ -10,9 +10,9 @@ import pytest
 from bus.address import Address
 from bus.nkeys import BadKey, BadSeed, KeyPair, verify
 from bus.user_jwt import BadJwt, Credential, UserJwt
-from deploy.fleet import LONGEST, Fleet, FleetError, link_template
-from deploy.fleet_config import equip
-from deploy.keys import Keys, write_secret
+from deploy.fleet.config import equip
+from deploy.fleet.fleet import LONGEST, Fleet, FleetError, link_template
+from deploy.identity.keys import Keys, write_secret
 from deploy.permissions import Permissions, Rights
 from deploy.roster import Roster
 from tests.support.grid import topology

@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from bus.nkeys import KeyPair
 from bus.user_jwt import UserJwt
-from deploy.fleet_cli import app
-from deploy.keys import CannotChange
-from deploy.rotation import Rotation
-from deploy.servers import Servers, nats_server
+from deploy.fleet.cli import app
+from deploy.identity.keys import CannotChange
+from deploy.identity.rotation import Rotation
+from deploy.nats.servers import Servers, nats_server
 from deploy.topology import HUB, load
 
 runner = CliRunner()

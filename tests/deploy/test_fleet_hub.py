@@ -19,11 +19,11 @@ from bus.user_jwt import Credential
 from contracts.kit import vocabulary
 from contracts.power_limit import Heartbeat, LimitAccepted, SetLimit
 from contracts.system import Hello
-from deploy.certificates import Certificates
-from deploy.fleet import Fleet, creds
-from deploy.fleet_config import NotPushed
-from deploy.keys import write_secret
-from deploy.servers import nats_server
+from deploy.fleet.config import NotPushed
+from deploy.fleet.fleet import Fleet, creds
+from deploy.identity.certificates import Certificates
+from deploy.identity.keys import write_secret
+from deploy.nats.servers import nats_server
 from deploy.topology import HUB
 from tests.support.fleet import FleetServers
 from tests.support.grid import Grid, eventually, grid

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from deploy.servers import Servers
+from deploy.nats.servers import Servers
 from deploy.topology import load
 from tests.deploy.test_supervisor import MINI
 

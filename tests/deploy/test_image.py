@@ -13,8 +13,8 @@ import pytest
 from docker.models.containers import Container
 
 from deploy.image.build import TARGETS
-from deploy.places import MOUNT
-from deploy.render import Deployment, prepare
+from deploy.nats.places import MOUNT
+from deploy.render.deployment import Deployment, prepare
 from tests.support.docker import SECOND_NS, Yard, ended, health, output, state, stopped, until
 
 pytestmark = pytest.mark.timeout(900)  # where the images are not made yet, the first test makes them

@@ -28,15 +28,16 @@ from bus.address import Address
 from bus.store import State
 from bus.transport import Connection, NotStored
 from contracts.roles import OPS
-from deploy import cli, render_cli
-from deploy.health import serve_health
-from deploy.kubernetes import FOLDER, hosts, manifests, sites_of, write
-from deploy.kubernetes_nats import OUTSIDE, PEERS
-from deploy.places import CLIENT, HOST, LEAVES, MONITOR, MOUNT, ROUTES, WEBSOCKET
-from deploy.ports import free_ports
-from deploy.provision import provision
-from deploy.render import CannotDeploy, Deployment, prepare
-from deploy.servers import nats_server
+from deploy import cli
+from deploy.nats.places import CLIENT, HOST, LEAVES, MONITOR, MOUNT, ROUTES, WEBSOCKET
+from deploy.nats.ports import free_ports
+from deploy.nats.provision import provision
+from deploy.nats.servers import nats_server
+from deploy.render import cli as render_cli
+from deploy.render.deployment import CannotDeploy, Deployment, prepare
+from deploy.render.kubernetes import FOLDER, hosts, manifests, sites_of, write
+from deploy.render.kubernetes_nats import OUTSIDE, PEERS
+from deploy.telemetry.health import serve_health
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
 from tests.deploy.cluster_of import Cluster, Pod
@@ -542,7 +543,10 @@ class Server:
         """The exit code of the pod's own probe, at this machine's port."""
         monitor = self.ports[f"{self.name}:{MONITOR}"]
         command = [part.replace(str(MONITOR), str(monitor)) for part in self.probes[probe]["exec"]["command"]]
-        command = [part.replace("/app/", f"{ROOT}/deploy/").replace('"/data"', f'"{self.folder}"') for part in command]
+        command = [
+            part.replace("/app/", f"{ROOT}/deploy/containers/").replace('"/data"', f'"{self.folder}"')
+            for part in command
+        ]
         environment = {"GRIDPARLEY_HEALTH": str(monitor), "PATH": os.environ["PATH"]}
         return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 

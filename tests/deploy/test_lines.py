@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from contracts.device_file import load as load_device
-from deploy.lines import front_settings, line_places
-from deploy.lines_cli import command
-from deploy.ports import free_ports
+from deploy.nats.ports import free_ports
+from deploy.run.lines import front_settings, line_places
+from deploy.run.lines_cli import command
 from deploy.topology import Topology, load
 from tests.deploy.test_health import until
 from world.modbus import Gateway, SimulatedUnit

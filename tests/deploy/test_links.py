@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from deploy.links import HOST, WHOLE, Links, LinkState
-from deploy.ports import free_ports
+from deploy.nats.links import HOST, WHOLE, Links, LinkState
+from deploy.nats.ports import free_ports
 
 pytestmark = pytest.mark.anyio
 PIECES = [bytes([n]) * (n + 1) for n in range(40)]

@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bus import tracing
 from bus.nkeys import KeyPair
-from deploy.log_lines import JsonLines, TextLines, redact
+from deploy.telemetry.log_lines import JsonLines, TextLines, redact
 
 ROOT = Path(__file__).parents[2]
 SPEAKER = """
 import logging
 from pathlib import Path
-from deploy.log_lines import configure_logging
+from deploy.telemetry.log_lines import configure_logging
 
 configure_logging()
 log = logging.getLogger("gridparley.test")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import records
-from deploy.report_episodes import episodes
-from deploy.trace import NoTrace, spans, trace_of
+from deploy.records import rows
+from deploy.report.episodes import episodes
+from deploy.telemetry.trace import NoTrace, spans, trace_of
 from tests.deploy.records_of import T0, Story
 from tests.deploy.test_supervisor import Run, eventually
 
@@ -46,7 +46,7 @@ def test_every_order_is_answered_in_plain_words(street: Run) -> None:
 
 def test_a_limit_by_hand_is_what_the_control_room_then_states(street: Run) -> None:
     assert street.tell("order", "limit", "h07", "--production", "2100").returncode == 0
-    said = [event for event in records.events(street.out / "records") if event.word == "set_limit"]
+    said = [event for event in rows.events(street.out / "records") if event.word == "set_limit"]
     stated = [json.loads(bytes(event.body)) for event in said]
     assert -2100.0 in [body["limit_w"] for body in stated if body["direction"] == "production"]
 
@@ -88,14 +88,14 @@ def test_a_link_is_down_as_soon_as_the_hub_sees_it_go_and_that_is_recorded(stree
 
 
 def links(out: Path) -> list[str]:
-    return [event.word for event in records.events(out / "records") if event.sender == "h07.link"]
+    return [event.word for event in rows.events(out / "records") if event.sender == "h07.link"]
 
 
 def test_a_failsafe_stands_beside_the_instants_at_which_the_hub_saw_the_link_go_and_come() -> None:
     story = Story()
-    for at, word in ((0, records.LINK_UP), (100, records.LINK_DOWN), (500, records.LINK_UP)):
+    for at, word in ((0, rows.LINK_UP), (100, rows.LINK_DOWN), (500, rows.LINK_UP)):
         story.note(at, word, "h05.link")
-        story.note(0, records.LINK_UP, "h07.link")
+        story.note(0, rows.LINK_UP, "h07.link")
     story.state(221, "h05", "failsafe", -8_000.0, heard=501)
     story.limit(520, "h05", -9_000.0, answered=521)
     story.state(521, "h05", "limited", -9_000.0)

@@ -23,9 +23,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from rich.console import Console
 
-from deploy import healthy, otlp_receiver
-from deploy.otlp_receiver import BODY_BYTES, JSON, Receiver, Where
-from deploy.trace import Span, spans, tree
+from deploy.containers import healthy
+from deploy.telemetry import otlp_receiver
+from deploy.telemetry.otlp_receiver import BODY_BYTES, JSON, Receiver, Where
+from deploy.telemetry.trace import Span, spans, tree
 from tests.use_cases.test_trace import OVERLOAD
 
 ROOT = Path(__file__).parents[2]
@@ -307,7 +308,7 @@ def test_no_instance_chooses_its_file(receiver: tuple[Receiver, Path], instance:
 
 
 def test_who_invents_instances_fills_one_file(receiver: tuple[Receiver, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.otlp_spans.INSTANCES", 3)
+    monkeypatch.setattr("deploy.telemetry.otlp_spans.INSTANCES", 3)
     door, folder = receiver
     for n in range(8):
         by_grpc(door.grpc_port, request("one", instance=f"invented-{n}"))
@@ -316,7 +317,7 @@ def test_who_invents_instances_fills_one_file(receiver: tuple[Receiver, Path], m
 
 
 def test_a_file_does_not_grow_for_ever(receiver: tuple[Receiver, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.otlp_spans.FILE_BYTES", 2000)
+    monkeypatch.setattr("deploy.telemetry.otlp_spans.FILE_BYTES", 2000)
     door, folder = receiver
     for n in range(40):
         by_grpc(door.grpc_port, request(f"span {n}"))

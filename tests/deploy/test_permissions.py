@@ -15,11 +15,11 @@ from bus.transport import BusUnavailable, Connection
 from contracts.kit import vocabulary
 from contracts.power_limit import SetLimit
 from contracts.roles import ALL, APP, BUILDING, CEM, DSO, METER, OPS
-from deploy import places
-from deploy.certificates import Certificates
+from deploy.identity.certificates import Certificates
+from deploy.nats import places
+from deploy.nats.servers import Servers, nats_server
 from deploy.permissions import Permissions
 from deploy.roster import Roster
-from deploy.servers import Servers, nats_server
 from deploy.topology import GRID, HUB
 from tests.cem.home import WHY
 from tests.support.fleet import FleetServers

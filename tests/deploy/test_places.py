@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deploy.certificates import Certificates
-from deploy.keys import Keys
-from deploy.nats_config import write_configs
+from deploy.identity.certificates import Certificates
+from deploy.identity.keys import Keys
+from deploy.nats.config import write_configs
+from deploy.nats.places import MOUNT, Hosts, Place, Tls, containers, give, read, write
+from deploy.nats.servers import nats_server
 from deploy.permissions import Permissions
-from deploy.places import MOUNT, Hosts, Place, Tls, containers, give, read, write
 from deploy.roster import Roster
-from deploy.servers import nats_server
 from deploy.topology import HUB, Topology
 from tests.support.grid import topology
 

@@ -21,9 +21,9 @@ from contracts.power_limit import Heartbeat, LimitAccepted, LimitState, SetLimit
 from contracts.roles import CEM, METER
 from contracts.roles import DSO as DSO_ROLE
 from contracts.system import Hello
-from deploy import records
-from deploy.recorder import Recorder
-from deploy.records import Writer
+from deploy.records import rows
+from deploy.records.recorder import Recorder
+from deploy.records.rows import Writer
 from deploy.topology import HUB
 from tests.deploy.records_of import DSO, FACTS, START, T0, reading, why, wired
 from tests.support.grid import eventually, grid
@@ -77,12 +77,12 @@ def test_readings_become_rows_and_other_words_events(tmp_path: Path) -> None:
     made.hear(*wired(reading(3, -12_345.6), "h07.meter.main", id="m-1"))
     made.hear(*wired(LIMIT, DSO, "h11.cem.main", at=4, id="d-1"))
     close(made)
-    (row,) = records.readings(tmp_path)
+    (row,) = rows.readings(tmp_path)
     assert (row.at, row.agent, row.quality) == (T0 + 3, "h07.meter.main", "measured")
     assert row.values["power_w"] == -12_345.6
     assert row.values["voltage_l2_v"] == 230.0
     assert row.values["power_l3_w"] == pytest.approx(-4115.2)
-    (event,) = records.events(tmp_path)
+    (event,) = rows.events(tmp_path)
     assert (event.sender, event.receiver, event.word, event.site) == (DSO, "h11.cem.main", "set_limit", "h11")
     assert (event.at, event.heard) == (T0 + 4, T0 + 5)
     assert event.message() == LIMIT
@@ -96,8 +96,8 @@ def test_a_word_heard_twice_is_kept_once_also_over_a_restart(tmp_path: Path) -> 
             made.hear(*wired(reading(3, 1.0), "h07.meter.main", id="m-1"))
         assert made.view.counts["messages"] == 2
         close(made)
-    assert len(list(records.events(tmp_path))) == 1
-    assert len(list(records.readings(tmp_path))) == 1
+    assert len(list(rows.events(tmp_path))) == 1
+    assert len(list(rows.readings(tmp_path))) == 1
 
 
 @pytest.mark.parametrize("torn", [1, 10, 80])
@@ -107,25 +107,25 @@ def test_a_killed_writer_leaves_all_but_its_torn_line(tmp_path: Path, torn: int)
         made.hear(*wired(LIMIT, DSO, "h11.cem.main", id=f"d-{n}"))
         made.hear(*wired(reading(n, float(n)), "h07.meter.main", id=f"m-{n}"))
     close(made)
-    for name in (records.EVENTS, records.MEASUREMENTS):
+    for name in (rows.EVENTS, rows.MEASUREMENTS):
         path = tmp_path / name
         path.write_bytes(path.read_bytes()[: -torn - 1])
     after = recorder(tmp_path)
     after.hear(*wired(LIMIT, DSO, "h11.cem.main", id="d-9"))
     after.hear(*wired(reading(9, 9.0), "h07.meter.main", id="m-9"))
     close(after)
-    ids = [event.id for event in records.events(tmp_path)]
+    ids = [event.id for event in rows.events(tmp_path)]
     assert ids[:2] == ["d-0", "d-1"]
     assert ids[-1] == "d-9"
-    assert [row.at - T0 for row in records.readings(tmp_path)][-1] == 9
-    assert {row.at - T0 for row in records.readings(tmp_path)} >= {0, 9}
+    assert [row.at - T0 for row in rows.readings(tmp_path)][-1] == 9
+    assert {row.at - T0 for row in rows.readings(tmp_path)} >= {0, 9}
 
 
 def test_heartbeats_are_counted_and_not_written(tmp_path: Path) -> None:
     made = recorder(tmp_path)
     made.hear(*wired(Heartbeat(every_s=60.0), "h07.cem.main", DSO))
     close(made)
-    assert list(records.events(tmp_path)) == []
+    assert list(rows.events(tmp_path)) == []
     assert made.view.words["heartbeat"] == 1
     assert made.view.sites["h07"].heartbeat == T0 + 5
 
@@ -205,8 +205,8 @@ async def test_on_real_servers_it_hears_the_grid_side_and_what_was_stored_before
         with anyio.fail_after(10):
             await ended.wait()
         await made._bus.close()
-    assert [event.message() for event in records.events(tmp_path) if event.word == "set_limit"] == [LIMIT]
-    assert [row.values["power_w"] for row in records.readings(tmp_path)] == [5000.0]
+    assert [event.message() for event in rows.events(tmp_path) if event.word == "set_limit"] == [LIMIT]
+    assert [row.values["power_w"] for row in rows.readings(tmp_path)] == [5000.0]
 
 
 @pytest.mark.anyio
@@ -232,10 +232,10 @@ async def test_it_misses_no_stored_word_when_the_hub_dies_and_comes_back(tmp_pat
         with anyio.fail_after(10):
             await ended.wait()
         await made._bus.close()
-    assert [event.talk for event in records.events(tmp_path) if event.word == "set_limit"] == ["t0", "t1", "t2"]
+    assert [event.talk for event in rows.events(tmp_path) if event.word == "set_limit"] == ["t0", "t1", "t2"]
 
 
 def test_only_one_reading_type_is_a_measurement() -> None:
     fields = {name for name in GcpReading.__struct_fields__ if name not in ("at", "quality", "pv_limit_percent")}
-    kept = {column.replace(f"l{n}", "by_phase") for column in records.COLUMNS for n in (1, 2, 3) if f"_l{n}_" in column}
-    assert fields == kept | {c for c in records.COLUMNS[3:] if "_l" not in c}
+    kept = {column.replace(f"l{n}", "by_phase") for column in rows.COLUMNS for n in (1, 2, 3) if f"_l{n}_" in column}
+    assert fields == kept | {c for c in rows.COLUMNS[3:] if "_l" not in c}

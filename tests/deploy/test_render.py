@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from bus.address import Address
-from deploy.compose import Compose, Images
-from deploy.fleet import Fleet
-from deploy.fleet_config import adopt
-from deploy.render import CannotDeploy, Deployment, prepare
+from deploy.fleet.config import adopt
+from deploy.fleet.fleet import Fleet
+from deploy.render.compose import Compose, Images
+from deploy.render.deployment import CannotDeploy, Deployment, prepare
 from deploy.topology import find
 
 IMAGES = Images(actor="a", world="w", nats="n")

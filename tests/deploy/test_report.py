@@ -12,9 +12,10 @@ from PIL import Image
 
 from contracts.grid_state import GridState
 from contracts.power_limit import Constraints, SetLimit
-from deploy import records, report, report_figures
-from deploy.report_episodes import LimitEpisode, arrivals, episodes
-from deploy.run_facts import NoRun, RunEnd, RunFacts, SiteFacts
+from deploy.records import rows
+from deploy.records.run_facts import NoRun, RunEnd, RunFacts, SiteFacts
+from deploy.report import figures, report
+from deploy.report.episodes import LimitEpisode, arrivals, episodes
 from tests.deploy.records_of import DSO, FACTS, START, T0, Story, reading, why
 from world.run import simulate
 from world.street import day
@@ -91,12 +92,12 @@ def test_time_to_effect_is_from_acceptance_to_the_first_reading_within() -> None
     powers = {"h05": (-9e3, -9e3, -9e3, -900.0), "h07": (-5.0,) * 4, "h11": (-9e3,) * 4}
     metered = {
         site: [
-            records.Reading(at=T0 + 10 * n, agent=f"{site}.meter.main", quality="measured", values={"power_w": power})
+            rows.Reading(at=T0 + 10 * n, agent=f"{site}.meter.main", quality="measured", values={"power_w": power})
             for n, power in enumerate(values)
         ]
         for site, values in powers.items()
     }
-    found = report_figures.effect(orders, metered)
+    found = figures.effect(orders, metered)
     assert (found.limits, found.already_within, found.took_effect, found.superseded, found.never_seen) == (
         4,
         1,
@@ -109,15 +110,15 @@ def test_time_to_effect_is_from_acceptance_to_the_first_reading_within() -> None
 
 @given(st.lists(st.floats(0.0, 1e4), min_size=1, max_size=30))
 def test_jains_index_is_between_one_nth_and_one(values: list[float]) -> None:
-    index = report_figures.jain(values)
+    index = figures.jain(values)
     if index is not None and max(values) > 1e-3:
         assert 1 / len(values) - 1e-3 <= index <= 1.0
 
 
 def test_jains_index_of_known_shares() -> None:
-    assert report_figures.jain([3.0, 3.0, 3.0]) == 1.0
-    assert report_figures.jain([1.0, 0.0, 0.0, 0.0]) == 0.25
-    assert report_figures.jain([0.0, 0.0]) is None
+    assert figures.jain([3.0, 3.0, 3.0]) == 1.0
+    assert figures.jain([1.0, 0.0, 0.0, 0.0]) == 0.25
+    assert figures.jain([0.0, 0.0]) is None
 
 
 def test_fairness_counts_who_was_limited_how_long_and_leaves_failsafe_out() -> None:
@@ -138,7 +139,7 @@ def test_fairness_counts_who_was_limited_how_long_and_leaves_failsafe_out() -> N
         one("h07", 300, 600, -1e3),
         one("h11", 0, 60, -1, True),
     ]
-    found = report_figures.fairness(limits, "production", {"h05": 10e3, "h07": 10e3, "h11": 10e3, "h12": 0.0})
+    found = figures.fairness(limits, "production", {"h05": 10e3, "h07": 10e3, "h11": 10e3, "h12": 0.0})
     assert {site: (one_.episodes, one_.minutes, one_.mean_share) for site, one_ in found.sites.items()} == {
         "h05": (1, 10.0, 0.5),
         "h07": (2, 10.0, 0.3),
@@ -151,16 +152,16 @@ def test_energy_held_back_is_the_difference_to_the_free_run_per_device_kind() ->
     columns = ("instant", "h05.pv1.power_w", "h05.battery1.power_w", "h07.evse1.power_w", "h05.power_w")
     free = Truth(columns, tuple((60.0 * n, -10_000.0, 0.0, 11_000.0, 1.0) for n in range(61)))
     run = Truth(columns, tuple((60.0 * n, -4_000.0, 3_000.0, 5_000.0, 1.0) for n in range(61)))
-    found = report_figures.held_back(run, free)
+    found = figures.held_back(run, free)
     assert found.generation_wh == {"h05": 6_000.0}
     assert found.consumption_wh == {"h07": 6_000.0}
     later = Truth(columns, tuple((60.0 * n, 0.0, 0.0, 0.0 if n < 30 else 22_000.0, 1.0) for n in range(61)))
-    assert report_figures.held_back(later, free).consumption_wh == {"h07": 0.0}
-    assert report_figures.held_back(free, free).total_generation_wh == 0.0
+    assert figures.held_back(later, free).consumption_wh == {"h07": 0.0}
+    assert figures.held_back(free, free).total_generation_wh == 0.0
 
 
 def test_minutes_above_the_rating_are_counted_by_the_time_each_row_holds() -> None:
-    found = report_figures.loading([90.0, 101.0, 120.0, 99.0], [-1.0, -2.0, 3.0, 0.0], [60.0, 60.0, 30.0, 0.0])
+    found = figures.loading([90.0, 101.0, 120.0, 99.0], [-1.0, -2.0, 3.0, 0.0], [60.0, 60.0, 30.0, 0.0])
     assert (found.max_percent, found.minutes_above_100, found.lowest_w, found.highest_w) == (120.0, 1.5, -2.0, 3.0)
 
 
@@ -193,7 +194,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     story.limit(shift + 10, "h05", -20_000.0, answered=shift + 11)
     story.state(shift + 11, "h05", "limited", -20_000.0)
     story.limit(shift + 20, "h07", -20_000.0, answered=shift + 21, refuse="below_floor")
-    writer = records.Writer(made / "records")
+    writer = rows.Writer(made / "records")
     for event in story.events:
         writer.event(event)
     for n in range(120):
@@ -235,7 +236,7 @@ def test_the_report_of_a_street_has_tables_summary_and_chart(folder: Path) -> No
 def test_a_killed_run_without_end_or_world_still_gets_its_report(tmp_path: Path) -> None:
     facts = FACTS
     facts.write(tmp_path)
-    writer = records.Writer(tmp_path / "records")
+    writer = rows.Writer(tmp_path / "records")
     writer.reading(facts.substation, reading(0, -120_000.0, reactive_power_var=90_000.0))
     writer.reading(facts.substation, reading(60, -170_000.0))
     writer.reading(facts.substation, reading(120, -100_000.0))

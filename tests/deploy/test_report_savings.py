@@ -8,9 +8,9 @@ import pytest
 from contracts.profiles import PriceSlot
 from contracts.reasons import Reason
 from contracts.tariff import AnnounceTariff
-from deploy.records import Event
-from deploy.report_page import sites
-from deploy.report_savings import Savings, savings, stacks
+from deploy.records.rows import Event
+from deploy.report.page import sites
+from deploy.report.savings import Savings, savings, stacks
 from world.spec import DeviceSpec, HouseholdSpec, MeterSpec, SiteSpec, SubstationSpec, WorldSpec
 from world.truth import Truth
 

@@ -17,12 +17,12 @@ from bus.nkeys import KeyPair
 from bus.transport import BusUnavailable, Connection
 from bus.user_jwt import Credential
 from contracts.power_limit import LimitAccepted, SetLimit
-from deploy.certificates import Certificates
-from deploy.keys import CannotChange, Keys, write_secret
-from deploy.rotation import NotReloaded, Rotation
-from deploy.servers import Servers, nats_server
+from deploy.identity.certificates import Certificates
+from deploy.identity.keys import CannotChange, Keys, write_secret
+from deploy.identity.rotation import NotReloaded, Rotation
+from deploy.nats.servers import Servers, nats_server
+from deploy.run.watch import Watch
 from deploy.topology import HUB
-from deploy.watch import Watch
 from tests.cem.home import WHY
 from tests.support.fortified import FieldServers
 from tests.support.grid import Grid, eventually, grid
@@ -364,7 +364,7 @@ async def test_a_server_that_is_not_reached_is_named_and_what_to_do() -> None:
 
 async def test_rotate_and_revoke_as_commands() -> None:
     from deploy.cli import app
-    from deploy.identity_cli import keys, revoke, rotate
+    from deploy.identity.cli import keys, revoke, rotate
 
     runner = CliRunner()
     for command in (keys, rotate, revoke):

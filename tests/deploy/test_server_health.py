@@ -11,9 +11,9 @@ import pytest
 from bus.address import Address
 from bus.store import State
 from bus.transport import NotStored
-from deploy import places
-from deploy.server_health import ServerHealth
-from deploy.servers import Servers
+from deploy.nats import places
+from deploy.nats.health import ServerHealth
+from deploy.nats.servers import Servers
 from deploy.topology import load
 from tests.bus.agents import until
 
@@ -69,7 +69,7 @@ async def test_a_server_is_left_alone_while_its_disk_is_full(tmp_path: Path, mon
         async def end(server: str) -> None:
             ended.append(server)
 
-        monkeypatch.setattr("deploy.server_health.ROOM_BYTES", 1 << 60)
+        monkeypatch.setattr("deploy.nats.health.ROOM_BYTES", 1 << 60)
         stores = {place.server: Path(place.store) for place in places.read(tmp_path)}
         health = ServerHealth(servers, stores, end)
         group.start_soon(health.keep, "h07")

@@ -23,10 +23,10 @@ from contracts.power_limit import Heartbeat, LimitAccepted, LimitRefused, LimitS
 from contracts.reasons import Reason
 from contracts.roles import CEM, DSO, EVSE
 from contracts.system import GroupAcknowledged, GroupMessage
+from deploy.nats.provision import consumers, provision
+from deploy.nats.servers import nats_server
 from deploy.permissions import Permissions
-from deploy.provision import consumers, provision
 from deploy.roster import Roster
-from deploy.servers import nats_server
 from deploy.topology import HUB, load
 from tests.support.grid import START, Grid, Words, eventually, grid
 

@@ -16,19 +16,20 @@ from typer.testing import CliRunner
 from bus.clock import SharedClock
 from bus.nkeys import KeyPair
 from bus.transport import Connection
-from deploy import records, stage_cli
-from deploy.bundle import bundle
-from deploy.clock_keeper import Lags
 from deploy.condition import CannotRun
+from deploy.containers import cli as stage_cli
+from deploy.containers.clock_keeper import Lags
+from deploy.containers.stage import clock_names, must_hold
+from deploy.nats.ports import free_ports
+from deploy.nats.provision import provision, streams
+from deploy.nats.servers import nats_server
 from deploy.permissions import Permissions
-from deploy.ports import free_ports
-from deploy.provision import provision, streams
-from deploy.report import write_report
+from deploy.records import rows
+from deploy.records.run_facts import RECORDS, TRUTH, RunEnd, RunFacts
+from deploy.records.talks import HOMES
+from deploy.render.bundle import bundle
+from deploy.report.report import write_report
 from deploy.roster import Roster
-from deploy.run_facts import RECORDS, TRUTH, RunEnd, RunFacts
-from deploy.servers import nats_server
-from deploy.stage import clock_names, must_hold
-from deploy.talks import HOMES
 from deploy.topology import TopologyError, load
 from deploy.topology_faults import faults
 from deploy.world_spec import modbus_port
@@ -74,7 +75,7 @@ async def containers(here: Path) -> AsyncIterator[Containers]:
 
 
 def readings(folder: Path, agent: str) -> int:
-    return sum(one.agent == agent for one in records.readings(folder / RECORDS))
+    return sum(one.agent == agent for one in rows.readings(folder / RECORDS))
 
 
 @pytest.mark.timeout(240)
@@ -107,10 +108,10 @@ async def test_a_run_of_containers_begins_together_outlives_its_parts_and_leaves
         assert clock.speed >= 0.4 * speed  # never from standstill: the governor alone slows it
         assert clock.now() > before[0]
 
-        rows = len(read_truth(run.data / TRUTH).rows)
+        seen = len(read_truth(run.data / TRUTH).rows)
         assert await run.stop("world") == {"world": 0}
         run.start("world", "world", "--host", run.hardware, data=run.data)
-        await run.until(lambda: len(read_truth(run.data / TRUTH).rows) > rows + 1)
+        await run.until(lambda: len(read_truth(run.data / TRUTH).rows) > seen + 1)
         instants = read_truth(run.data / TRUTH).column("instant")
         assert instants == sorted(instants, key=float)
 
@@ -128,7 +129,7 @@ async def test_a_run_of_containers_begins_together_outlives_its_parts_and_leaves
     assert RunFacts.read(run.data).start < ending.ended
     page = (write_report(run.data) / "report.md").read_text()
     assert "mini" in page
-    assert any(event.talk for event in records.events(run.data / RECORDS))
+    assert any(event.talk for event in rows.events(run.data / RECORDS))
     assert (run.data / RECORDS / HOMES / "h07").is_dir()
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from bus.clock import SharedClock
-from deploy import control
-from deploy.control import Command, NoRunHere
-from deploy.governor import Governor
-from deploy.links import LinkState
-from deploy.processes import Files, Plan
-from deploy.servers import nats_server
-from deploy.stage import clock_names
+from deploy.containers.stage import clock_names
+from deploy.nats.links import LinkState
+from deploy.nats.servers import nats_server
+from deploy.run import control
+from deploy.run.control import Command, NoRunHere
+from deploy.run.governor import Governor
+from deploy.run.processes import Files, Plan
 from deploy.topology import load
 
 MINI = """

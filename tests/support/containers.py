@@ -14,8 +14,8 @@ from typing import Any
 
 import anyio
 
-from deploy.ports import free_ports
-from deploy.servers import Servers
+from deploy.nats.ports import free_ports
+from deploy.nats.servers import Servers
 from deploy.world_spec import modbus_port
 from tests.deploy.test_health import ask
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from agents.kit.agent import Agent
 from bus.nkeys import KeyPair
-from deploy import places
-from deploy.certificates import Certificates
-from deploy.fleet import Fleet, creds
-from deploy.fleet_config import equip, push, write_configs
-from deploy.keys import write_secret
-from deploy.servers import Servers
+from deploy.fleet.config import equip, push, write_configs
+from deploy.fleet.fleet import Fleet, creds
+from deploy.identity.certificates import Certificates
+from deploy.identity.keys import write_secret
+from deploy.nats import places
+from deploy.nats.servers import Servers
 from deploy.topology import HUB, Topology
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 
 from agents.kit.agent import Agent
-from deploy import places
-from deploy.certificates import Certificates
-from deploy.links import Links
-from deploy.nats_config import write_configs
-from deploy.places import HOST, Place, Tls
-from deploy.ports import free_ports
-from deploy.servers import Servers
+from deploy.identity.certificates import Certificates
+from deploy.nats import places
+from deploy.nats.config import write_configs
+from deploy.nats.links import Links
+from deploy.nats.places import HOST, Place, Tls
+from deploy.nats.ports import free_ports
+from deploy.nats.servers import Servers
 from deploy.topology import HUB, Topology
 
 

@@ -23,8 +23,8 @@ from bus.address import Address
 from bus.bus import Bus
 from bus.clock import ClockFile, SharedClock
 from bus.transport import Connection
+from deploy.nats.servers import Servers
 from deploy.roster import Roster
-from deploy.servers import Servers
 from deploy.topology import GRID, AgentEntry, GridSide, Run, Site, Topology
 
 START = datetime(2016, 5, 20, 10, 0, tzinfo=UTC)

@@ -32,12 +32,12 @@ from docker.models.containers import Container
 from testcontainers.compose import DockerCompose
 
 from bus.clock import SharedClock
-from deploy.compose import Compose, Images
 from deploy.doors import Doors
-from deploy.places import CLIENT
-from deploy.records import Event, events
-from deploy.render import prepare
-from deploy.run_facts import RECORDS, TRUTH
+from deploy.nats.places import CLIENT
+from deploy.records.rows import Event, events
+from deploy.records.run_facts import RECORDS, TRUTH
+from deploy.render.compose import Compose, Images
+from deploy.render.deployment import prepare
 from deploy.topology import Topology
 from tests.chaos.storm.log import Exit
 from world.truth import Truth, read_truth
@@ -71,7 +71,7 @@ class Stack:
     here     a folder of its own: the deployment, what was copied out of containers, logs
     images   target -> tag, as ``deploy.image.build`` has them
     only     services that are started, with those that they wait for; all when none is named
-    how      hubs, websocket, start, until, speed as for ``deploy.render.prepare``
+    how      hubs, websocket, start, until, speed as for ``deploy.render.deployment.prepare``
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import pytest
 
 from agents.app.ask_home import Outcome
 from contracts.customer import DevicePreferences, SetPreferences, TakeControl
-from deploy.app_voice import Voice
+from deploy.commands.app_voice import Voice
 from tests.cem.home import CEM, home
 from tests.support.grid import grid
 from tests.support.people import phone, taken

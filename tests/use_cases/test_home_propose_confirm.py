@@ -24,7 +24,7 @@ from contracts.flexibility import (
 from contracts.kit import Lapsed
 from contracts.profiles import PowerSequence, PowerSlot, PriceSlot
 from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice
-from deploy.app_voice import Voice
+from deploy.commands.app_voice import Voice
 from tests.cem.home import CEM, WHY, Home, Puppet, home
 from tests.support.people import phone
 

@@ -19,11 +19,11 @@ from contracts.kit import Lapsed
 from contracts.metering import GcpReading
 from contracts.power_limit import Heartbeat, LimitAccepted, LimitRefused, SetLimit, limit_write
 from contracts.system import Hello
-from deploy.certificates import Certificates
-from deploy.places import Ports
-from deploy.servers import Servers, nats_server
+from deploy.identity.certificates import Certificates
+from deploy.nats.places import Ports
+from deploy.nats.servers import Servers, nats_server
+from deploy.run.watch import Watch
 from deploy.topology import HUB
-from deploy.watch import Watch
 from tests.cem.home import CEM, DSO, WHY, home
 from tests.support.cem_puppet import reading
 from tests.support.fleet import FleetServers

@@ -16,7 +16,7 @@ from bus.address import Address, say, to
 from bus.envelope import Envelope, encode, instant
 from contracts.kit import Message
 from deploy.doors import Doors
-from deploy.processes import Files, Plan
+from deploy.run.processes import Files, Plan
 from tests.bus.samples import sample
 
 HOST = "127.0.0.1"

@@ -15,10 +15,10 @@ from bus.transport import BusUnavailable, Connection
 from contracts.kit import vocabulary
 from contracts.roles import OPS
 from deploy.doors import Doors
-from deploy.processes import Files, Plan
-from deploy.provision import ACK_WAIT_S, OPERATOR
-from deploy.recorder import read_word
-from deploy.records import Event
+from deploy.nats.provision import ACK_WAIT_S, OPERATOR
+from deploy.records.recorder import read_word
+from deploy.records.rows import Event
+from deploy.run.processes import Files, Plan
 from deploy.topology import GRID, HUB
 
 ANSWER_WALL_S = 5.0

@@ -11,7 +11,7 @@ from bus.store import TALKS
 from contracts.all import conversations
 from contracts.kit import word_of
 from contracts.power_limit import limit_write
-from deploy.records import Event
+from deploy.records.rows import Event
 from tests.chaos.storm.flood import ROGUE
 from tests.chaos.storm.keep_limits import wire_s
 from tests.chaos.storm.log import Log, guard_chain, manager, of, site_chain, touches

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from bus.store import RECORDS, TALKS
 from contracts.power_limit import HEARTBEAT_MISSING_S, LimitAccepted, LimitState
-from deploy.report_episodes import LimitEpisode, episodes
+from deploy.report.episodes import LimitEpisode, episodes
 from tests.chaos.storm.log import (
     Log,
     Window,

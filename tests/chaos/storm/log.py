@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.records import Event, events
-from deploy.run_facts import RECORDS, TRUTH, RunEnd
-from deploy.talks import HOMES
+from deploy.records.rows import Event, events
+from deploy.records.run_facts import RECORDS, TRUTH, RunEnd
+from deploy.records.talks import HOMES
 from deploy.topology import GRID, HUB, Topology
 from tests.chaos.storm.gather import Gathered, Stored
 from tests.chaos.storm.hands import Deed, deeds

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from contracts.roles import OPS
-from deploy.lines import LINES, line_places
+from deploy.run.lines import LINES, line_places
 from deploy.topology import GRID, HUB, Topology
 from deploy.world_spec import has_world
 
