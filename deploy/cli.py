@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from deploy import options
-from deploy.render.overrides import overridden
+from deploy.overrides import overridden
 from deploy.topology import Topology, TopologyError, find, load
 
 app = typer.Typer(

@@ -70,7 +70,7 @@ def checked(topology: Topology) -> Topology:
 
 def as_asked(topology: Topology, start: str = "", until: str = "", speed: float | None = None) -> Topology:
     """A sound topology with another run. Exits with 2."""
-    from deploy.render.overrides import overridden
+    from deploy.overrides import overridden
 
     try:
         return checked(overridden(topology, start=start, until=until, speed=speed))

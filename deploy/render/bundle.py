@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from contracts.roles import FORECASTER
-from deploy.render.overrides import overridden, within
+from deploy.overrides import overridden, within
 from deploy.topology import Topology, TopologyError, find, load
 
 FILE = "topology.toml"
