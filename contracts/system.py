@@ -4,9 +4,9 @@ from typing import Literal
 
 import msgspec
 
-from contracts.customer import PlanItem
 from contracts.device import Operating
 from contracts.flexibility import InstructionState
+from contracts.home_plan import PlanItem
 from contracts.kit import Message
 from contracts.profiles import PriceSlot
 from contracts.reasons import Reason

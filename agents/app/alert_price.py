@@ -10,8 +10,8 @@ from agents.kit.local_day import local
 from agents.kit.skill import hears, skill
 from bus.bus import Bus, Heard
 from bus.clock import Clock
-from contracts.customer import PlanShown
 from contracts.emergency import DisplayNotice
+from contracts.home_plan import PlanShown
 from contracts.roles import CEM
 
 

@@ -20,7 +20,8 @@ from bus.clock import Clock
 from bus.envelope import instant
 from bus.store import State
 from bus.talk import Talk
-from contracts.customer import (
+from contracts.emergency import DisplayNotice
+from contracts.home_plan import (
     ChangePlan,
     ChangeRefused,
     ConfirmPlan,
@@ -30,7 +31,6 @@ from contracts.customer import (
     RejectPlan,
     plan_proposal,
 )
-from contracts.emergency import DisplayNotice
 from contracts.kit import Lapsed, Message
 
 Decide = Callable[[ProposePlan], ConfirmPlan | RejectPlan | ChangePlan | None]

@@ -14,30 +14,12 @@ from agents.kit.skill import settles, skill
 from bus.address import Address
 from bus.bus import Bus, Heard
 from bus.clock import Clock
-from contracts.customer import (
-    Answer,
-    AskQuestion,
-    AskWhy,
-    Because,
-    ComfortFeedback,
-    ControlRefused,
-    ControlTaken,
-    NothingKnown,
-    PreferencesRefused,
-    PreferencesTaken,
-    RulesRefused,
-    RulesTaken,
-    SetPreferences,
-    SetRules,
-    TakeControl,
-    preferences,
-    question,
-    rules_write,
-    take_control,
-    why,
-)
 from contracts.emergency import DisplayNotice
+from contracts.hand import ControlRefused, ControlTaken, TakeControl, take_control
+from contracts.home_rules import RulesRefused, RulesTaken, SetRules, rules_write
 from contracts.kit import Lapsed, Message
+from contracts.preferences import PreferencesRefused, PreferencesTaken, SetPreferences, preferences
+from contracts.questions import Answer, AskQuestion, AskWhy, Because, ComfortFeedback, NothingKnown, question, why
 from contracts.reasons import Reason
 from contracts.roles import CEM, ESP, GATEWAY
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from agents.app.settings import AppSettings
 from agents.kit.local_day import bounds, date_at
 from agents.kit.price_stack import Piece, dear_periods, quarters_of
-from contracts.customer import PlanItem
+from contracts.home_plan import PlanItem
 from contracts.profiles import SLOT_S, PlannedPower, PriceSlot
 
 DEFAULT_S = 3600.0

@@ -12,9 +12,9 @@ from agents.app.settings import AppSettings
 from agents.kit.skill import every, hears, skill, started
 from bus.bus import Bus, Heard
 from bus.clock import Clock
-from contracts.customer import PlanItem, PlanShown, ProposePlan
 from contracts.device import DeviceEvent, DeviceReading, DeviceWarning, Inventory
 from contracts.emergency import DisplayNotice
+from contracts.home_plan import PlanItem, PlanShown, ProposePlan
 from contracts.metering import ContractNotice, GcpReading
 from contracts.profiles import PriceSlot
 from contracts.roles import CEM, DEVICES, GATEWAY, METER

@@ -13,8 +13,8 @@ from bus.bus import Bus, Heard
 from bus.clock import Clock, patience
 from bus.talk import Talk
 from bus.transport import NotStored
-from contracts.customer import PreferencesRefused, PreferencesTaken, SetPreferences, preferences
 from contracts.kit import Lapsed
+from contracts.preferences import PreferencesRefused, PreferencesTaken, SetPreferences, preferences
 from contracts.reasons import Reason
 
 KEPT_S = 3600.0

@@ -1,7 +1,7 @@
 """How warm or cold people want it, and when that goes before any plan. Pure."""
 
-from contracts.customer import DevicePreferences
 from contracts.flexibility import ThermalFlexibility
+from contracts.preferences import DevicePreferences
 
 FROST_C = 8.0
 """What a home keeps while everybody is away."""

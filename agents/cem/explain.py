@@ -18,8 +18,8 @@ from agents.kit.skill import answers, skill
 from bus.address import Address
 from bus.clock import Clock
 from bus.talk import Talk
-from contracts.customer import AskWhy, Because, NothingKnown, why
 from contracts.device import DeviceReading
+from contracts.questions import AskWhy, Because, NothingKnown, why
 from contracts.reasons import Reason
 
 LINES = 6

@@ -10,7 +10,7 @@ from agents.cem.premises import Device
 from agents.cem.settings import CemSettings
 from agents.cem.shape import Order
 from agents.cem.wishes import Wish
-from contracts.customer import HandAction, TakeControl
+from contracts.hand import HandAction, TakeControl
 from contracts.reasons import Reason
 
 JOBS = ("whitegoods",)

@@ -20,7 +20,7 @@ from bus.clock import Clock
 from bus.envelope import instant
 from bus.store import State
 from bus.transport import NotStored
-from contracts.customer import Balance
+from contracts.home_plan import Balance
 from contracts.profiles import SLOT_S
 
 LONGEST_GAP_S = 60.0

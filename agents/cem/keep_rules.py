@@ -28,9 +28,9 @@ from bus.clock import Clock
 from bus.store import State
 from bus.talk import Talk
 from bus.transport import NotStored
-from contracts.customer import Rule, RulesRefused, RulesTaken, SetRules, rules_write
 from contracts.device import DeviceReading
 from contracts.emergency import DisplayNotice
+from contracts.home_rules import Rule, RulesRefused, RulesTaken, SetRules, rules_write
 from contracts.kit import Lapsed
 from contracts.reasons import Reason
 from contracts.roles import APP, BUILDING, DEVICES

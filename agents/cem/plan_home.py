@@ -34,8 +34,8 @@ from bus import tracing
 from bus.address import Address
 from bus.bus import Bus
 from bus.clock import Clock
-from contracts.customer import PlanShown
 from contracts.flexibility import ThermalFlexibility
+from contracts.home_plan import PlanShown
 from contracts.profiles import SLOT_S, PlannedPower
 from contracts.reasons import Reason
 

@@ -30,7 +30,6 @@ from agents.cem.planner.problem import (
 from agents.cem.planner.problem import Device as PlanDevice
 from agents.cem.settings import CemSettings
 from agents.kit.local_day import next_local
-from contracts.customer import DevicePreferences
 from contracts.device import Announce, DeviceReading
 from contracts.flexibility import (
     Flexibility,
@@ -39,6 +38,7 @@ from contracts.flexibility import (
     StorageFlexibility,
     ThermalFlexibility,
 )
+from contracts.preferences import DevicePreferences
 from contracts.profiles import SLOT_S, PlannedPower
 
 Band = tuple[float, float, float]

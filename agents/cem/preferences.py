@@ -23,7 +23,8 @@ from bus.clock import Clock
 from bus.store import State
 from bus.talk import Talk
 from bus.transport import NotStored
-from contracts.customer import (
+from contracts.device import DeviceClass
+from contracts.preferences import (
     DevicePreferences,
     OwnProductionLimit,
     PreferencesRefused,
@@ -32,7 +33,6 @@ from contracts.customer import (
     SetPreferences,
     preferences,
 )
-from contracts.device import DeviceClass
 from contracts.reasons import Reason
 from contracts.roles import APP, BUILDING, CEM
 

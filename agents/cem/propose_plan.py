@@ -31,7 +31,9 @@ from bus.clock import Clock
 from bus.envelope import instant
 from bus.store import State
 from bus.talk import OutOfTurn, Talk
-from contracts.customer import (
+from contracts.emergency import DisplayNotice
+from contracts.flexibility import ProfileFlexibility
+from contracts.home_plan import (
     ChangePlan,
     ChangeRefused,
     ConfirmPlan,
@@ -42,8 +44,6 @@ from contracts.customer import (
     RejectPlan,
     plan_proposal,
 )
-from contracts.emergency import DisplayNotice
-from contracts.flexibility import ProfileFlexibility
 from contracts.kit import Lapsed, Message
 from contracts.profiles import PlannedPower
 from contracts.reasons import Reason

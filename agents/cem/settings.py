@@ -6,9 +6,9 @@ import msgspec
 
 from agents.cem.limit_state import Return, Silence
 from agents.kit.agent import Settings
-from contracts.customer import DevicePreferences
 from contracts.device import READING_EVERY_S
 from contracts.power_limit import FAILSAFE_DURATION_S, HEARTBEAT_EVERY_S
+from contracts.preferences import DevicePreferences
 
 NOMINAL_V = 230.0
 

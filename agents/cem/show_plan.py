@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from agents.cem.planner.plan import Course, Plan
 from bus.envelope import instant
-from contracts.customer import PlanItem, PlanShown
+from contracts.home_plan import PlanItem, PlanShown
 from contracts.profiles import SLOT_S, PlannedPower
 
 SAME_W = 10.0

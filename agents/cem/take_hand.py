@@ -29,9 +29,9 @@ from bus.envelope import instant
 from bus.store import State
 from bus.talk import Talk
 from bus.transport import NotStored
-from contracts.customer import ControlRefused, ControlTaken, TakeControl, take_control
 from contracts.device import DeviceReading
 from contracts.emergency import DisplayNotice
+from contracts.hand import ControlRefused, ControlTaken, TakeControl, take_control
 from contracts.kit import Lapsed, Message
 from contracts.reasons import Reason
 from contracts.roles import DEVICES

@@ -14,7 +14,7 @@ from bus.clock import Clock
 from bus.store import State
 from bus.talk import Talk
 from bus.transport import NotStored
-from contracts.customer import Answer, AskQuestion, question
+from contracts.questions import Answer, AskQuestion, question
 
 log = logging.getLogger("gridparley.esp")
 

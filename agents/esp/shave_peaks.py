@@ -23,9 +23,9 @@ from bus.bus import Bus, Heard
 from bus.clock import Clock
 from bus.envelope import instant
 from bus.transport import NotStored
-from contracts.customer import ComfortFeedback
 from contracts.metering import SitePower
 from contracts.profiles import SLOT_S
+from contracts.questions import ComfortFeedback
 from contracts.reasons import Reason
 from contracts.roles import APP, BUILDING, CEM
 from contracts.site_power import (

@@ -17,7 +17,7 @@ from agents.kit.skill import answers, skill
 from bus.address import Address
 from bus.clock import Clock
 from bus.talk import Talk
-from contracts.customer import ControlRefused, ControlTaken, TakeControl, take_control
+from contracts.hand import ControlRefused, ControlTaken, TakeControl, take_control
 from contracts.reasons import Reason
 from contracts.registers import RangeError
 from contracts.roles import CEM

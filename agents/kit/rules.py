@@ -11,7 +11,8 @@ import msgspec
 
 from agents.kit.local_day import date_at, instant_of
 from agents.kit.sun import sun
-from contracts.customer import HandAction, Rule, Trigger
+from contracts.hand import HandAction
+from contracts.home_rules import Rule, Trigger
 from contracts.reasons import Reason
 
 RULES_AT_MOST = 64

@@ -12,26 +12,11 @@ import typer
 
 from agents.kit.local_day import next_local
 from bus.envelope import instant
-from contracts.customer import (
-    Because,
-    ChangePlan,
-    ComfortFeedback,
-    ConfirmPlan,
-    ControlTaken,
-    DevicePreferences,
-    HandAction,
-    Move,
-    NothingKnown,
-    PlanItem,
-    ProposePlan,
-    RejectPlan,
-    Rule,
-    RulesTaken,
-    Season,
-    SetPreferences,
-    SetRules,
-    TakeControl,
-)
+from contracts.hand import ControlTaken, HandAction, TakeControl
+from contracts.home_plan import ChangePlan, ConfirmPlan, Move, PlanItem, ProposePlan, RejectPlan
+from contracts.home_rules import Rule, RulesTaken, SetRules
+from contracts.preferences import DevicePreferences, Season, SetPreferences
+from contracts.questions import Because, ComfortFeedback, NothingKnown
 from deploy.commands.app_voice import CannotSpeak, Voice, voice
 from deploy.durations import duration_s
 

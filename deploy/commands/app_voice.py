@@ -20,7 +20,7 @@ from bus.address import Address
 from bus.bus import Bus, Heard
 from bus.clock import Clock
 from bus.store import State
-from contracts.customer import PlanShown
+from contracts.home_plan import PlanShown
 from contracts.roles import APP, CEM
 from contracts.system import Hello
 from contracts.tariff import PriceInfo

@@ -9,8 +9,8 @@ from agents.kit.skill import answers, skill
 from bus.address import Address
 from bus.bus import Bus
 from bus.talk import Talk
-from contracts.customer import PreferencesRefused, PreferencesTaken, SetPreferences, preferences
 from contracts.kit import Lapsed
+from contracts.preferences import PreferencesRefused, PreferencesTaken, SetPreferences, preferences
 from contracts.roles import CEM
 from tests.support.grid import grid
 

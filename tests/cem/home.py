@@ -12,7 +12,6 @@ from bus.address import Address
 from bus.bus import Bus
 from bus.envelope import instant
 from bus.talk import Talk
-from contracts.customer import ControlTaken, TakeControl, take_control
 from contracts.device import (
     Announce,
     AskStatus,
@@ -32,6 +31,7 @@ from contracts.device import (
     power_control,
     status_check,
 )
+from contracts.hand import ControlTaken, TakeControl, take_control
 from contracts.kit import Lapsed
 from contracts.metering import GcpReading
 from contracts.power_limit import (

@@ -14,14 +14,8 @@ from agents.cem.planner.plan import NEGATIVE_PRICE
 from agents.cem.planner.problem import Problem
 from bus.address import Address
 from bus.bus import Bus
-from contracts.customer import (
-    DevicePreferences,
-    PreferencesRefused,
-    PreferencesTaken,
-    SetPreferences,
-    preferences,
-)
 from contracts.kit import Lapsed
+from contracts.preferences import DevicePreferences, PreferencesRefused, PreferencesTaken, SetPreferences, preferences
 from tests.cem.home import home as closed_home
 from tests.support.grid import START
 from tests.support.open_home import CAR, CEM, DSO, STORE, SUN, OpenHome, open_home

@@ -20,7 +20,6 @@ from agents.cem.premises import Claim
 from agents.cem.settings import CemSettings
 from agents.kit.local_day import next_local
 from bus.envelope import instant
-from contracts.customer import DevicePreferences
 from contracts.device import Announce, DeviceClass, DeviceReading
 from contracts.flexibility import (
     Flexibility,
@@ -31,6 +30,7 @@ from contracts.flexibility import (
     StorageTarget,
     ThermalFlexibility,
 )
+from contracts.preferences import DevicePreferences
 from contracts.profiles import PlannedPower, PowerSequence, PowerSlot
 from contracts.reasons import Reason
 

@@ -8,7 +8,7 @@ import msgspec
 
 from agents.app.settings import AppSettings
 from bus.address import Address
-from contracts.customer import ControlRefused, ControlTaken, TakeControl
+from contracts.hand import ControlRefused, ControlTaken, TakeControl
 from deploy.commands.app_voice import Voice, attached
 from tests.support.grid import Grid
 

@@ -15,10 +15,10 @@ from bus.bus import Bus
 from bus.clock import Clock
 from bus.envelope import instant
 from bus.talk import Talk
-from contracts.customer import ComfortFeedback
 from contracts.forecast import AskSiteForecast, SiteForecastIs, site_forecast
 from contracts.metering import SitePower
 from contracts.profiles import Estimate
+from contracts.questions import ComfortFeedback
 from contracts.roles import CEM as CEM_ROLE
 from contracts.site_power import (
     EnvelopeTaken,

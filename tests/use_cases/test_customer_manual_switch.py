@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contracts.customer import ControlRefused, TakeControl
+from contracts.hand import ControlRefused, TakeControl
 from tests.cem.home import WHY, home
 from tests.support.people import phone, refused, taken
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import anyio
 import pytest
 
-from contracts.customer import ControlRefused, ControlTaken
+from contracts.hand import ControlRefused, ControlTaken
 from contracts.reasons import Reason
 from tests.cem.home import CEM, home
 from tests.support.people import phone, refused, say, taken

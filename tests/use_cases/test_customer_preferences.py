@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from agents.app.ask_home import Outcome
-from contracts.customer import DevicePreferences, SetPreferences, TakeControl
+from contracts.hand import TakeControl
+from contracts.preferences import DevicePreferences, SetPreferences
 from deploy.commands.app_voice import Voice
 from tests.cem.home import CEM, home
 from tests.support.grid import grid

@@ -13,25 +13,12 @@ from bus.bus import Bus
 from bus.clock import Clock
 from bus.envelope import instant
 from bus.talk import Talk
-from contracts.customer import (
-    ControlRefused,
-    ControlTaken,
-    PreferencesRefused,
-    PreferencesTaken,
-    Rule,
-    RulesRefused,
-    RulesTaken,
-    SetPreferences,
-    SetRules,
-    TakeControl,
-    Trigger,
-    preferences,
-    rules_write,
-    take_control,
-)
 from contracts.forecast import AskSiteForecast, SiteForecastIs, site_forecast
+from contracts.hand import ControlRefused, ControlTaken, TakeControl, take_control
+from contracts.home_rules import Rule, RulesRefused, RulesTaken, SetRules, Trigger, rules_write
 from contracts.kit import Lapsed
 from contracts.metering import SitePower
+from contracts.preferences import PreferencesRefused, PreferencesTaken, SetPreferences, preferences
 from contracts.profiles import Estimate, PlannedPower
 from contracts.roles import CEM as CEM_ROLE
 from contracts.site_power import (

@@ -7,7 +7,6 @@ import pytest
 
 from bus.address import Address
 from bus.envelope import instant
-from contracts.customer import ConfirmPlan, DevicePreferences, PlanItem, ProposePlan, SetPreferences
 from contracts.flexibility import (
     FlexibilityRefused,
     FlexibilityTaken,
@@ -15,7 +14,9 @@ from contracts.flexibility import (
     ThermalFlexibility,
     flexibility_offer,
 )
+from contracts.home_plan import ConfirmPlan, PlanItem, ProposePlan
 from contracts.kit import Lapsed
+from contracts.preferences import DevicePreferences, SetPreferences
 from contracts.profiles import PriceSlot
 from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice
 from tests.cem.home import CEM, WHY, Puppet, home

@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from contracts.customer import DevicePreferences
+from contracts.preferences import DevicePreferences
 from tests.support.grid import eventually
 from tests.support.negotiating import METER, RETAILER, Negotiating, negotiating
 from tests.use_cases.test_limits_start_warning import APP, prefers, takes

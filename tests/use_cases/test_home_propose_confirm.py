@@ -10,7 +10,6 @@ import pytest
 from bus.address import Address
 from bus.envelope import instant
 from bus.talk import Talk
-from contracts.customer import ChangePlan, ConfirmPlan, Move, ProposePlan, RejectPlan
 from contracts.flexibility import (
     FlexibilityRefused,
     FlexibilityTaken,
@@ -21,6 +20,7 @@ from contracts.flexibility import (
     flexibility_offer,
     instruction,
 )
+from contracts.home_plan import ChangePlan, ConfirmPlan, Move, ProposePlan, RejectPlan
 from contracts.kit import Lapsed
 from contracts.profiles import PowerSequence, PowerSlot, PriceSlot
 from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice

@@ -12,17 +12,9 @@ from agents.kit.rules import Place, Sensed, due, holds, objection
 from agents.kit.skill import skill
 from agents.kit.sun import sun
 from bus.address import Address
-from contracts.customer import (
-    DevicePreferences,
-    Rule,
-    RulesRefused,
-    RulesTaken,
-    SetPreferences,
-    SetRules,
-    Trigger,
-    rules_write,
-)
+from contracts.home_rules import Rule, RulesRefused, RulesTaken, SetRules, Trigger, rules_write
 from contracts.kit import Lapsed
+from contracts.preferences import DevicePreferences, SetPreferences
 from contracts.roles import ESP
 from tests.cem.home import CEM, Home, home
 from tests.support.grid import START

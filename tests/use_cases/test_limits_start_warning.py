@@ -7,18 +7,9 @@ import pytest
 
 from agents.cem.know_flexibility import Agreed
 from bus.address import Address
-from contracts.customer import (
-    ControlRefused,
-    ControlTaken,
-    OwnProductionLimit,
-    PreferencesRefused,
-    PreferencesTaken,
-    SetPreferences,
-    TakeControl,
-    preferences,
-    take_control,
-)
+from contracts.hand import ControlRefused, ControlTaken, TakeControl, take_control
 from contracts.kit import Lapsed
+from contracts.preferences import OwnProductionLimit, PreferencesRefused, PreferencesTaken, SetPreferences, preferences
 from tests.support.grid import eventually
 from tests.support.negotiating import HOME, METER, Negotiating, negotiating
 from world.spec import DeviceSpec

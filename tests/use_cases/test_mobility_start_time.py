@@ -8,7 +8,7 @@ import pytest
 
 from agents.cem.know_flexibility import Agreed
 from bus.envelope import instant
-from contracts.customer import DevicePreferences, SetPreferences
+from contracts.preferences import DevicePreferences, SetPreferences
 from contracts.reasons import Reason
 from tests.support.grid import eventually
 from tests.support.negotiating import METER, RETAILER, negotiating

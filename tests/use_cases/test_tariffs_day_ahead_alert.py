@@ -11,7 +11,7 @@ import pytest
 from agents.kit.local_day import bounds, quarters
 from bus.bus import Bus
 from bus.envelope import instant
-from contracts.customer import PlanItem, PlanShown
+from contracts.home_plan import PlanItem, PlanShown
 from contracts.profiles import PlannedPower
 from contracts.reasons import Reason
 from deploy.topology import Run

@@ -7,8 +7,8 @@ import pytest
 
 from bus.address import Address
 from bus.envelope import instant
-from contracts.customer import DevicePreferences
 from contracts.device_form import Value
+from contracts.preferences import DevicePreferences
 from contracts.profiles import PriceSlot
 from contracts.tariff import TariffRefused, TariffTaken
 from tests.cem.home import CEM, DSO, SITE

@@ -8,21 +8,10 @@ import pytest
 from bus.address import Address
 from bus.bus import Bus
 from bus.envelope import instant
-from contracts.customer import (
-    Answer,
-    AskQuestion,
-    AskWhy,
-    Because,
-    ControlRefused,
-    ControlTaken,
-    NothingKnown,
-    TakeControl,
-    question,
-    take_control,
-    why,
-)
+from contracts.hand import ControlRefused, ControlTaken, TakeControl, take_control
 from contracts.kit import Lapsed
 from contracts.profiles import PlannedPower
+from contracts.questions import Answer, AskQuestion, AskWhy, Because, NothingKnown, question, why
 from contracts.site_power import Recommend, RecommendationDeclined, RecommendationFollowed, recommendation
 from tests.support.grid import START, eventually, grid
 from tests.support.open_home import CAR, CEM, WHY, open_home
