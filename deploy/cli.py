@@ -236,7 +236,7 @@ def report(folder: Annotated[Path, typer.Argument(help="The folder of a run.")])
 
 
 def _send(action: str, **fields: object) -> None:
-    from deploy.run.control import Command, NoRunHere, send
+    from deploy.control import Command, NoRunHere, send
 
     try:
         answer = send(msgspec.convert({"action": action, **fields}, Command))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bus.clock import Clock, SharedClock, WallClock
+from deploy.control import current
 from deploy.doors import Doors
-from deploy.run.control import current
 from deploy.run.processes import Files, Plan
 from deploy.topology import Topology, load
 

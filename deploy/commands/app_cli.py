@@ -414,8 +414,8 @@ def _speak(site: str, say: Told) -> None:
 
     from agents.app.ask_home import NobodyThere
     from bus.transport import BusUnavailable, NotStored
+    from deploy.control import NoRunHere
     from deploy.reach import reach
-    from deploy.run.control import NoRunHere
     from deploy.topology import TopologyError
 
     async def life() -> list[str]:

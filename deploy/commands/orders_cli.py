@@ -166,8 +166,8 @@ def _say(word_at: Callable[[datetime], Message]) -> None:
 
     from bus.transport import BusUnavailable
     from deploy.commands.orders import CannotOrder, order, told
+    from deploy.control import NoRunHere
     from deploy.reach import reach
-    from deploy.run.control import NoRunHere
     from deploy.topology import TopologyError
 
     try:

@@ -76,9 +76,9 @@ def world(
     """
     import msgspec
 
-    from deploy.containers.stage import shared_clock
     from deploy.records.run_facts import TRUTH
     from deploy.run.world_process import run_street
+    from deploy.stage import shared_clock
     from deploy.topology import GRID, LINK_ACTIONS
     from deploy.world_spec import WORLD, has_world, modbus_port, world_spec
 
@@ -142,9 +142,9 @@ def record(
     from contracts.roles import OPS
     from deploy.condition import patiently
     from deploy.containers.record_process import record_run
-    from deploy.containers.stage import clock_of, must_hold
     from deploy.doors import Doors
     from deploy.records.home_recorder import NAME
+    from deploy.stage import clock_of, must_hold
     from deploy.topology import GRID
 
     made = options.as_asked(options.loaded(topology), start, until)
@@ -184,10 +184,10 @@ def provision(
 
         gridparley provision h07 --nats tls://nats-h07:4222 --keys /run/gridparley
     """
-    from deploy.containers.stage import must_hold
     from deploy.doors import Doors
     from deploy.nats.provision import NotProvisioned
     from deploy.nats.provision import provision as make
+    from deploy.stage import must_hold
 
     made = options.checked(options.loaded(topology))
     if server not in made.servers:

@@ -10,8 +10,8 @@ import msgspec
 
 from bus.clock import ClockFile, NoClock, SharedClock
 from deploy.condition import CannotRun, Condition
-from deploy.containers.stage import clock_names
 from deploy.run.governor import Governor
+from deploy.stage import clock_names
 from deploy.topology import Topology
 
 log = logging.getLogger("gridparley.clock")

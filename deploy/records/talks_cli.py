@@ -25,9 +25,9 @@ def command(
         gridparley talks 5f3a-17
     """
     from contracts.all import conversations
+    from deploy.control import NoRunHere, current
     from deploy.records.run_facts import NoRun, RunFacts
     from deploy.records.talks import NoTalk, find, recorded, row, sequence, talks
-    from deploy.run.control import NoRunHere, current
 
     if table and table not in conversations():
         typer.secho(f"there is no table {table!r}: they are {', '.join(sorted(conversations()))}", err=True)

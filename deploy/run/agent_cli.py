@@ -41,10 +41,10 @@ def command(
     """
     from bus.address import Address, BadAddress
     from deploy.condition import Condition, patiently
-    from deploy.containers.stage import clock_of, must_hold
     from deploy.doors import Doors
     from deploy.run.agent_process import run_one
     from deploy.settings import gateways, host_port
+    from deploy.stage import clock_of, must_hold
 
     made = options.checked(options.loaded(topology))
     try:

@@ -16,7 +16,8 @@ import msgspec
 from bus.address import Address
 from bus.clock import ClockFile, SharedClock
 from contracts.roles import FORECASTER, OPS
-from deploy.containers.stage import clock_names
+from deploy import control
+from deploy.control import Answer, Command
 from deploy.nats import places
 from deploy.nats.config import HOST
 from deploy.nats.health import ServerHealth
@@ -27,15 +28,14 @@ from deploy.records.home_recorder import HomeRecorder
 from deploy.records.recorder import Recorder
 from deploy.records.run_facts import RECORDS, RunEnd, RunFacts
 from deploy.records.talks import HOMES
-from deploy.run import control
 from deploy.run.console import Console, Pace
-from deploy.run.control import Answer, Command
 from deploy.run.governor import Governor
 from deploy.run.lines import LINES, line_places
 from deploy.run.offspring import Offspring
 from deploy.run.processes import Exited, Files, Plan
 from deploy.run.watch import Watch
 from deploy.settings import gateways
+from deploy.stage import clock_names
 from deploy.topology import GRID, HUB, LINK_ACTIONS, Disturbance, Topology
 from deploy.topology_faults import server_or_address
 from deploy.world_spec import WORLD, event

@@ -172,7 +172,7 @@ def command(
 
         gridparley trace 5f3a-17 --run runs/street-20260101-120000
     """
-    from deploy.run.control import NoRunHere, current
+    from deploy.control import NoRunHere, current
 
     if bool(talk) == last:
         typer.secho("name a talk, or say --last", err=True, fg=typer.colors.RED)

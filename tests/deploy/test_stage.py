@@ -19,7 +19,6 @@ from bus.transport import Connection
 from deploy.condition import CannotRun
 from deploy.containers import cli as stage_cli
 from deploy.containers.clock_keeper import Lags
-from deploy.containers.stage import clock_names, must_hold
 from deploy.nats.ports import free_ports
 from deploy.nats.provision import provision, streams
 from deploy.nats.servers import nats_server
@@ -30,6 +29,7 @@ from deploy.records.talks import HOMES
 from deploy.render.bundle import bundle
 from deploy.report.report import write_report
 from deploy.roster import Roster
+from deploy.stage import clock_names, must_hold
 from deploy.topology import TopologyError, load
 from deploy.topology_faults import faults
 from deploy.world_spec import modbus_port

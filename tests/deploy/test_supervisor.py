@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from bus.clock import SharedClock
-from deploy.containers.stage import clock_names
+from deploy import control
+from deploy.control import Command, NoRunHere
 from deploy.nats.links import LinkState
 from deploy.nats.servers import nats_server
-from deploy.run import control
-from deploy.run.control import Command, NoRunHere
 from deploy.run.governor import Governor
 from deploy.run.processes import Files, Plan
+from deploy.stage import clock_names
 from deploy.topology import load
 
 MINI = """

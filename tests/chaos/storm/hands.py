@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.control import Command
 from deploy.doors import die_with_parent
 from deploy.nats.links import LinkState
-from deploy.run.control import Command
 from tests.chaos.storm.disk import full, store
 from tests.chaos.storm.plan import Fault, Plan
 from tests.chaos.storm.street import ENVIRONMENT, LOOK_WALL_S, Street

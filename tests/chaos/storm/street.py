@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bus.clock import SharedClock
+from deploy.control import Command, NoRunHere, send
 from deploy.doors import die_with_parent
-from deploy.run.control import Command, NoRunHere, send
 from deploy.topology import HUB, Topology
 
 LOOK_WALL_S = 0.25
