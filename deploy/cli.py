@@ -78,7 +78,7 @@ def _mount() -> None:
 
         app.command("talks")(talks_cli.command)
     if wanted in ("", "trace"):
-        from deploy.telemetry import trace
+        from deploy.records import trace
 
         app.command("trace")(trace.command)
     if wanted in ("", "traces"):

@@ -12,8 +12,8 @@ import pytest
 
 from bus import metrics, tracing
 from bus.exporters import BadSetting, collector, protocol
+from deploy.records.trace import spans
 from deploy.telemetry.otlp_receiver import Receiver
-from deploy.telemetry.trace import spans
 from tests.bus.agents import until
 from tests.deploy.test_otlp import receiving
 

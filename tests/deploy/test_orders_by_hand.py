@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from deploy.records import rows
+from deploy.records.trace import NoTrace, spans, trace_of
 from deploy.report.episodes import episodes
-from deploy.telemetry.trace import NoTrace, spans, trace_of
 from tests.deploy.records_of import T0, Story
 from tests.deploy.test_supervisor import Run, eventually
 

@@ -24,9 +24,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 from rich.console import Console
 
 from deploy.containers import healthy
+from deploy.records.trace import Span, spans, tree
 from deploy.telemetry import otlp_receiver
 from deploy.telemetry.otlp_receiver import BODY_BYTES, JSON, Receiver, Where
-from deploy.telemetry.trace import Span, spans, tree
 from tests.use_cases.test_trace import OVERLOAD
 
 ROOT = Path(__file__).parents[2]
