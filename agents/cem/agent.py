@@ -1,6 +1,7 @@
 """The customer energy manager: one per home, the one owner of its devices' setpoints."""
 
 from agents.cem.act_in_emergency import ActInEmergency
+from agents.cem.allow_hand import AllowHand
 from agents.cem.answer_request import AnswerRequest
 from agents.cem.answer_start import AnswerStart
 from agents.cem.carry_out_plan import CarryOutPlan
@@ -10,6 +11,7 @@ from agents.cem.export_less import ExportLess
 from agents.cem.follow_contract import FollowContract
 from agents.cem.follow_threshold import FollowThreshold
 from agents.cem.give_incentive import EncourageDevices
+from agents.cem.held_by_hand import HeldByHand
 from agents.cem.help_hot_water import HelpHotWater
 from agents.cem.join_devices import JoinDevices
 from agents.cem.keep_balance import KeepBalance
@@ -77,6 +79,8 @@ AGENT = Agent(
         ReportPower,
         KeepBalance,
         ReportChanges,
+        HeldByHand,
+        AllowHand,
         TakeHand,
         HelpHotWater,
         KeepRules,

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import time
 
+from agents.cem.held_by_hand import HeldByHand
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.settings import CemSettings
-from agents.cem.take_hand import TakeHand
 from agents.cem.wishes import Wishes
 from agents.kit.announce_start import room_for
 from agents.kit.skill import answers, skill
@@ -45,7 +45,7 @@ class AnswerStart:
     premises: Premises
     preferences: Preferences
     wishes: Wishes
-    hand: TakeHand
+    hand: HeldByHand
     warned: dict[str, Reason] = field(default_factory=dict)
     _import_wh: tuple[str, float] | None = None
 

@@ -7,12 +7,12 @@ precedence, the plan. What keeps a device from running at all comes first.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agents.cem.held_by_hand import HeldByHand
 from agents.cem.plan_home import PlanHome
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.settings import CemSettings
 from agents.cem.steer_devices import SteerDevices
-from agents.cem.take_hand import TakeHand
 from agents.cem.wishes import Wishes
 from agents.kit.skill import answers, skill
 from bus.address import Address
@@ -38,7 +38,7 @@ class Explain:
     premises: Premises
     wishes: Wishes
     preferences: Preferences
-    hand: TakeHand
+    hand: HeldByHand
     steer: SteerDevices
     planning: PlanHome
 

@@ -76,6 +76,32 @@ def power_of(word: TakeControl, device: Device) -> float | Reason | None:
     return asked
 
 
+def hand_of(
+    word: TakeControl, device: Device, before: Hand | None, talk: str, now: float, settings: CemSettings
+) -> Hand | None:
+    """What the hand holds once a word is taken; None: it holds nothing any more."""
+    if word.action == "release" or (word.action == "resume" and (before is None or before.action != "pause")):
+        return None
+    if word.action == "resume":
+        return before.under if before is not None else None
+    power = power_of(word, device)
+    until = word.until.timestamp() if word.until is not None else None
+    if word.action == "business_as_usual":
+        until = min(until or float("inf"), now + settings.business_as_usual_s)
+    elif word.action == "hot_water":
+        until = min(until or float("inf"), now + settings.hot_water_s)
+    return Hand(
+        user=word.user,
+        action=word.action,
+        power_w=power if isinstance(power, float) else None,
+        since=now,
+        at=word.at.timestamp() if word.at is not None else None,
+        until=until,
+        talk=talk,
+        under=before if word.action == "pause" and before is not None and before.action != "pause" else None,
+    )
+
+
 def wish_of(hand: Hand, device: Device, now: float) -> Wish | None:
     """How the fast loop is told; None while the hand wants nothing, or only later."""
     a = device.announce

@@ -5,8 +5,8 @@ The source gives neither power nor time nor stop: it gives what the heat pump sa
 
 from dataclasses import dataclass, field
 
+from agents.cem.held_by_hand import HeldByHand
 from agents.cem.premises import Device, Premises
-from agents.cem.take_hand import TakeHand
 from agents.cem.wishes import Wish, Wishes
 from agents.kit.skill import every, hears, skill
 from bus.bus import Heard
@@ -30,7 +30,7 @@ class HelpHotWater:
     clock: Clock
     premises: Premises
     wishes: Wishes
-    hand: TakeHand
+    hand: HeldByHand
     _given: dict[str, float] = field(default_factory=dict)
     _heard_at: float = 0.0
 

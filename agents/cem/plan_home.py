@@ -14,6 +14,7 @@ import anyio
 from anyio import to_thread
 
 from agents.cem.expect import Expect
+from agents.cem.held_by_hand import HeldByHand
 from agents.cem.keep_envelope import KeepEnvelope
 from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
@@ -27,7 +28,6 @@ from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.settings import CemSettings
 from agents.cem.show_plan import shown
-from agents.cem.take_hand import TakeHand
 from agents.cem.wishes import Wish, Wishes
 from agents.kit.skill import rejoined, skill, started
 from bus import tracing
@@ -67,7 +67,7 @@ class PlanHome:
     envelopes: KeepEnvelope
     limits: ObeyLimit
     wishes: Wishes
-    hand: TakeHand
+    hand: HeldByHand
     plan: Plan | None = None
     shown: PlanShown | None = None
     failed: Reason | None = None
