@@ -23,7 +23,7 @@ from tests.chaos.storm.gather import all_of
 from tests.containers.blows import Blows
 from tests.support.stack import Stack
 
-pytestmark = pytest.mark.timeout(600, func_only=True)
+pytestmark = pytest.mark.timeout(1500, func_only=True)
 DSO, CEM, METER = "grid.dso.north", "h07.cem.main", "h07.meter.main"
 NEIGHBOUR, SUBSTATION = "h08.meter.main", "grid.meter.substation"
 

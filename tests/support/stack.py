@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -42,9 +42,11 @@ from deploy.topology import Topology
 from tests.chaos.storm.log import Exit
 from world.truth import Truth, read_truth
 
-WITHIN_WALL_S = 150.0
+WITHIN_WALL_S = 300.0
 """For a fact to come true on a machine that does much else; nothing is measured by it."""
 LOOK_WALL_S = 0.3
+TAKES_WALL_S = 3.0
+"""What a server that is there takes for a connection at most; one that is not may answer nothing at all."""
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _MISSING = Truth((), ())
 T = TypeVar("T")
@@ -305,26 +307,25 @@ class Stack:
 
     # ---------------------------------------------------------------- the servers
 
-    def server(self, server: str) -> str:
-        """The service of a server; of a hub of several the first that runs."""
-        names = [f"nats-{one.name}" for one in self.deployment.places if one.server == server]
-        running = self.running()
-        return next((name for name in names if name in running), names[0])
+    def servers(self, server: str) -> list[str]:
+        """The services of a server: several of a hub of several."""
+        return [f"nats-{one.name}" for one in self.deployment.places if one.server == server]
 
     @asynccontextmanager
-    async def doors(self, **services: str) -> Any:
-        """Ways in from this machine. ``services``: server -> which service that is to be, for a hub of several."""
-        listening, ports = [], {}
+    async def doors(self, **services: str) -> AsyncIterator[ContainerDoors]:
+        """Ways in from this machine. ``services``: server -> which service that is to be, for a hub of several; else
+        every connection, also a new one in the place of one that was lost, goes to one that takes it."""
+        carriers, ports = [], {}
         for server in self.topology.servers:
-            carrier = _Carrier(self, services.get(server) or self.server(server))
-            made = await asyncio.start_server(carrier.carry, "127.0.0.1", 0)
-            listening.append(made)
-            ports[server] = made.sockets[0].getsockname()[1]
+            asked = services.get(server)
+            carrier = _Carrier(self, [asked] if asked else self.servers(server))
+            ports[server] = await carrier.listen()
+            carriers.append(carrier)
         try:
             yield ContainerDoors(self.topology, self.deployment.folder, ports)
         finally:
-            for made in listening:
-                made.close()
+            for carrier in carriers:
+                await carrier.close()
 
     def address(self, service: str) -> str:
         """Where this machine reaches a container, over one of its bridges."""
@@ -332,20 +333,48 @@ class Stack:
 
 
 class _Carrier:
-    """Carries a connection to wherever a container is at that moment."""
+    """Carries connections to wherever one of these services is at that moment."""
 
-    def __init__(self, stack: Stack, service: str) -> None:
-        self._stack, self._service = stack, service
+    def __init__(self, stack: Stack, services: list[str]) -> None:
+        self._stack, self._services = stack, services
+        self._carried: set[asyncio.Task[None]] = set()
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def listen(self) -> int:
+        """The port on this machine."""
+        self._listening = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        port: int = self._listening.sockets[0].getsockname()[1]
+        return port
+
+    async def close(self) -> None:
+        self._listening.close()
+        for task in self._carried:
+            task.cancel()
+        await asyncio.gather(*self._carried, return_exceptions=True)
+
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not as a coroutine function: asyncio calls it an error when the task that it makes of one is cancelled.
+        task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
+        self._carried.add(task)
+        task.add_done_callback(self._carried.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
         try:
-            host = await asyncio.to_thread(self._stack.address, self._service)
-            far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(host, CLIENT), 3.0)
-        except (OSError, TimeoutError, APIError, StackFailed, KeyError, IndexError):
-            writer.close()
-            return
-        ways: list[Awaitable[None]] = [_pump(reader, far_writer), _pump(far_reader, writer)]
-        await asyncio.gather(*ways)
+            if (far := await self._far()) is not None:
+                ends.append(far[1])
+                await asyncio.gather(_pump(reader, far[1]), _pump(far[0], writer))
+        finally:
+            for end in ends:
+                end.close()
+
+    async def _far(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """A connection to the first that takes one."""
+        for service in self._services:
+            with suppress(OSError, TimeoutError, APIError, StackFailed, KeyError):
+                host = await asyncio.to_thread(self._stack.address, service)
+                async with asyncio.timeout(TAKES_WALL_S):
+                    return await asyncio.open_connection(host, CLIENT)
+        return None
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -357,9 +386,12 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _address(one: Container) -> str:
+    """Raises StackFailed when it has none: it does not run."""
     networks = one.attrs["NetworkSettings"]["Networks"]
     own = min(networks, key=lambda name: name.endswith(("_links", "_field")))  # its own side, where it has one
-    return str(networks[own]["IPAddress"])
+    if not (found := str(networks[own]["IPAddress"])):
+        raise StackFailed(f"{one.name} has no address: it is {one.status}")
+    return found
 
 
 def _asked(url: str) -> str:
