@@ -22,10 +22,11 @@ from bus import store
 from bus.address import HOME, Address, tail
 from contracts.kit import Message, vocabulary
 from contracts.system import GroupMessage
+from deploy.nats.ports import free_ports
 from deploy.nats.provision import MAX_CONSUMERS
 
 _T = TypeVar("_T")
-READY_WALL_S = 10.0
+READY_WALL_S = 60.0
 LIMITS = "max_payload: 64KB\nmax_control_line: 1KB"
 """Of one stream: the server's own limit is 1,000 unless the stream says more."""
 CONSUMED = {
@@ -45,9 +46,9 @@ def server_binary() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that no outgoing connection takes meanwhile: a client that looks for its killed server could reach itself."""
+    (port,) = free_ports(1)
+    return port
 
 
 class Broker:
@@ -157,7 +158,7 @@ def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
 
 
 async def _ask(client: Client, what: str, body: dict[str, object]) -> None:
-    reply = await client.request(f"$JS.API.{what}", msgspec.json.encode(body), timeout=5)
+    reply = await client.request(f"$JS.API.{what}", msgspec.json.encode(body), timeout=30)
     answer = msgspec.json.decode(reply.data)
     if "error" in answer:
         raise RuntimeError(f"{what}: {answer['error']}")
