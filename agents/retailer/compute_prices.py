@@ -6,15 +6,16 @@ from datetime import date
 from pathlib import Path
 
 import anyio.to_thread
+import msgspec
 
-from agents.kit.local_day import bounds, date_at, earlier_day
+from agents.kit.local_day import bounds, date_at, earlier_day, quarters
 from agents.kit.skill import skill
 from agents.kit.windows import of_day
 from agents.retailer import price_files
 from agents.retailer.price_slots import PriceFileError, Slot, averaged
 from agents.retailer.settings import RetailerSettings, Tariff
 from bus.envelope import instant
-from contracts.profiles import PriceSlot
+from contracts.profiles import SLOT_S, PriceSlot
 
 log = logging.getLogger("gridparley.retailer")
 DAYS_BACK = 7
@@ -68,28 +69,25 @@ class ComputePrices:
         if tariff.form == "windows":
             return of_windows(tariff, day, zone)
         first, end = bounds(day, zone)
-        slots = of_slots(tariff, await self._slots(tariff, day), first, end)
+        slots = await self._known(tariff, first, end)
         priced_s = sum(slot.duration_s for slot in slots)
         return slots if priced_s >= end - first - 1.0 else None
 
     async def guess(self, tariff: Tariff, day: date) -> list[PriceSlot] | None:
-        """The last known day's prices at the same local times."""
+        """What is expected: the file's prices of this day as far as they go, else the last known day's at the same
+        local times."""
         zone = self.settings.time_zone
-        first, _ = bounds(day, zone)
+        first, end = bounds(day, zone)
+        found = {at: slot for slot in await self._known(tariff, first, end) for at in _within(slot, day, zone)}
         for back in range(1, DAYS_BACK + 1):
-            before = await self.of_day(tariff, date_at(earlier_day(first, back, zone), zone))
+            began = earlier_day(first, back, zone)
+            before = await self.of_day(tariff, date_at(began, zone))
             if before is not None:
-                shift = first - earlier_day(first, back, zone)
-                return [
-                    PriceSlot(
-                        start=instant(slot.start.timestamp() + shift),
-                        duration_s=slot.duration_s,
-                        price_eur_per_kwh=slot.price_eur_per_kwh,
-                        binding="forecast",
-                    )
-                    for slot in before
-                ]
-        return None
+                prices = {at: slot for slot in before for at in _within(slot, date_at(began, zone), zone)}
+                for at in quarters(day, zone):
+                    found.setdefault(at, prices[earlier_day(at, back, zone)])
+                return _expected(found)
+        return _expected(found) if found else None
 
     async def at(self, tariff: Tariff, now: float, length_s: float) -> list[PriceSlot]:
         """The real-time price from now on; empty where there is none."""
@@ -101,6 +99,10 @@ class ComputePrices:
             ]
         first = now - now % length_s
         return of_slots(tariff, await self._slots(tariff, date_at(now, zone)), first, first + length_s)
+
+    async def _known(self, tariff: Tariff, first: float, end: float) -> list[PriceSlot]:
+        """As far as the file of that day has them."""
+        return of_slots(tariff, await self._slots(tariff, date_at(first, self.settings.time_zone)), first, end)
 
     async def _slots(self, tariff: Tariff, day: date) -> tuple[Slot, ...]:
         path = tariff.file.replace("{day}", day.isoformat())
@@ -118,6 +120,32 @@ class ComputePrices:
             self._read[path] = changed, slots
         slots = self._read[path][1]
         return averaged(slots, tariff.average_s) if tariff.average_s else slots
+
+
+def _within(slot: PriceSlot, day: date, zone: str) -> list[float]:
+    """The quarter hours of a day that begin in a slot."""
+    begin = slot.start.timestamp()
+    return [at for at in quarters(day, zone) if begin <= at < begin + slot.duration_s]
+
+
+def _expected(prices: dict[float, PriceSlot]) -> list[PriceSlot]:
+    """Of quarter hours and what is priced like them; equal ones in a row are one slot."""
+    found: list[PriceSlot] = []
+    for at, slot in sorted(prices.items()):
+        last = found[-1] if found else None
+        goes_on = last is not None and last.start.timestamp() + last.duration_s == at
+        if last is not None and goes_on and last.price_eur_per_kwh == slot.price_eur_per_kwh:
+            found[-1] = msgspec.structs.replace(last, duration_s=last.duration_s + SLOT_S)
+            continue
+        found.append(
+            PriceSlot(
+                start=instant(at),
+                duration_s=SLOT_S,
+                price_eur_per_kwh=slot.price_eur_per_kwh,
+                binding="forecast",
+            )
+        )
+    return found
 
 
 def _changed_at(path: str) -> float:

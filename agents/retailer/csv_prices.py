@@ -2,9 +2,11 @@
 
 - ENTSO-E: a column ``MTU (CET/CEST)`` or ``MTU (UTC)`` with "01.01.2024 00:00 - 01.01.2024 01:00" (or slashes and
   seconds), a column ``Day-ahead Price [EUR/MWh]`` or ``(EUR/MWh)``; where there is a sequence, the first counts.
+- SMARD: ``Datum von;Datum bis;... [€/MWh] ...`` with "01.01.2024 00:00" and "31,50"; one price column.
 - Plain: a column ``start`` (ISO 8601; without offset it is local time), optionally ``end``, and a price column whose
-  name has the unit: ``price_eur_per_mwh``, ``price EUR/kWh``.
+  name has the unit: ``price_eur_per_mwh``, ``price EUR/kWh``. Energy-Charts' ``Date (GMT+1)`` is such a column.
 
+Where the clock goes back, local times that come twice are told apart by their order.
 Unit and currency are read from the header alone. A price that is not there ("-", "n/e", empty) leaves a gap.
 """
 
@@ -24,6 +26,7 @@ _MONEY = re.compile(r"(?i)price")
 _CENTRAL = "Europe/Brussels"
 _STAMP = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})\s+(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:\((\w+)\))?")
 _OFFSETS = {"CET": 1, "CEST": 2, "UTC": 0}
+_STARTS, _ENDS = ("start", "time", "timestamp", "datum von"), ("end", "datum bis")
 
 
 def read(text: str, file: str, zone: str) -> tuple[Slot, ...]:
@@ -42,11 +45,12 @@ def read(text: str, file: str, zone: str) -> tuple[Slot, ...]:
     ]
     if times is not None:
         return in_order(file, _table(numbered, header, times, column, per_kwh, file))
-    start = next((n for n, name in enumerate(header) if name.lower() in ("start", "time", "timestamp")), None)
+    start = next((n for n, name in enumerate(header) if name.lower().startswith("date (")), None)
+    start = next((n for n, name in enumerate(header) if name.lower() in _STARTS), start)
     if start is None:
         cause, remedy = "no column tells the time", "Name it `start`, or give the platform's `MTU` column."
         raise PriceFileError(file, first + 1, cause, remedy)
-    end = next((n for n, name in enumerate(header) if name.lower() == "end"), None)
+    end = next((n for n, name in enumerate(header) if name.lower() in _ENDS), None)
     return in_order(file, _plain(numbered, start, end, column, per_kwh, file, ZoneInfo(zone)))
 
 
@@ -67,7 +71,8 @@ def _price(row: list[str], column: int, per_kwh: bool, file: str, line: int) -> 
     if cell.lower() in _MISSING:
         return None
     try:
-        value = float(cell)
+        # A comma is the decimal sign where it cannot part two columns: "1.234,50" is of a table with semicolons.
+        value = float(cell.replace(".", "").replace(",", ".") if "," in cell else cell)
     except ValueError:
         cause = f"{cell!r} is no number"
         raise PriceFileError(file, line, cause, "Write the price with a decimal point and no unit.") from None
@@ -123,9 +128,7 @@ def _moment(stamp: re.Match[str], utc: bool, not_before: float) -> float:
     place: tzinfo = UTC if utc else ZoneInfo(_CENTRAL)
     if stamp[7] in _OFFSETS:
         return _naive(stamp) - 3600.0 * _OFFSETS[stamp[7]]
-    local = datetime(year, month, day, hour, minute, int(stamp[6] or 0), tzinfo=place)
-    first, second = local.timestamp(), local.replace(fold=1).timestamp()
-    return second if first < not_before - 0.5 and second > first else first
+    return _instant(datetime(year, month, day, hour, minute, int(stamp[6] or 0)), place, not_before)
 
 
 def _plain(
@@ -138,9 +141,16 @@ def _plain(
     place: ZoneInfo,
 ) -> list[Slot]:
     begun: list[tuple[float, float | None, int, float | None]] = []
+    before = float("-inf")
     for line, row in rows:
-        at = _iso(row, start, place, file, line)
-        until = None if end is None else _iso(row, end, place, file, line)
+        stamp = _stamp(row, start, file, line)
+        at = before = _instant(stamp, place, before + 1)
+        until = None
+        if end is not None:
+            last_stamp = _stamp(row, end, file, line)
+            until = _instant(last_stamp, place, at + 1)
+            if last_stamp.tzinfo is None and stamp.tzinfo is None and last_stamp > stamp:
+                until = min(until, at + (last_stamp - stamp).total_seconds())  # as in the platform's table
         begun.append((at, until, line, _price(row, column, per_kwh, file, line)))
     steps = [b[0] - a[0] for a, b in pairwise(begun) if b[0] > a[0]]
     usual = median(steps) if steps else 3600.0
@@ -154,11 +164,23 @@ def _plain(
     return found
 
 
-def _iso(row: list[str], column: int, place: ZoneInfo, file: str, line: int) -> float:
+def _stamp(row: list[str], column: int, file: str, line: int) -> datetime:
+    """Without a time zone where the cell has none."""
     cell = row[column].strip() if column < len(row) else ""
+    german = _STAMP.fullmatch(cell)
     try:
-        moment = datetime.fromisoformat(cell)
+        if german is None:
+            return datetime.fromisoformat(cell)
+        day, month, year, hour, minute = (int(german[n]) for n in range(1, 6))
+        return datetime(year, month, day, hour, minute, int(german[6] or 0))
     except ValueError:
         cause, remedy = f"{cell!r} is no instant", "Write ISO 8601, such as 2016-05-20T00:00+02:00."
         raise PriceFileError(file, line, cause, remedy) from None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=place)).timestamp()
+
+
+def _instant(stamp: datetime, place: tzinfo, not_before: float) -> float:
+    """Of the two readings of a local time that comes twice, the first that is not before ``not_before``."""
+    if stamp.tzinfo is not None:
+        return stamp.timestamp()
+    first, second = (stamp.replace(tzinfo=place, fold=fold).timestamp() for fold in (0, 1))
+    return second if first < not_before - 0.5 and second > first else first

@@ -96,7 +96,7 @@ def _unit(series: _Node, file: str) -> None:
 def _period(period: _Node, curve: str | None, file: str) -> list[Slot]:
     step = seconds(period.of("resolution") or "")
     start, end = (_instant(period, name, file) for name in ("start", "end"))
-    if step is None:
+    if not step:
         raise PriceFileError(file, period.line, "a period has no resolution", "Give one, such as PT60M.")
     count = round((end - start) / step)
     points: dict[int, tuple[float, int]] = {}
@@ -124,7 +124,10 @@ def _period(period: _Node, curve: str | None, file: str) -> list[Slot]:
 def _instant(period: _Node, name: str, file: str) -> float:
     text = period.of("timeInterval", name) or ""
     try:
-        return datetime.fromisoformat(text).timestamp()
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError(text)
+        return moment.timestamp()
     except ValueError:
         cause = f"a period's {name} {text!r} is no instant"
         raise PriceFileError(file, period.line, cause, "It looks like 2016-05-19T22:00Z.") from None

@@ -16,6 +16,10 @@ def read(text: str, file: str) -> tuple[Slot, ...]:
         said = json.loads(text)
     except json.JSONDecodeError as problem:
         raise PriceFileError(file, problem.lineno, f"it is no JSON: {problem.msg}", "Mend that line.") from problem
+    except RecursionError:
+        raise PriceFileError(
+            file, 1, "it is nested too deeply", "Give an OpenADR 3 event, or a list of them."
+        ) from None
     lines = _Lines(text)
     found: list[Slot] = []
     for event in said if isinstance(said, list) else [said]:
@@ -41,29 +45,38 @@ class _Lines:
 
 def _event(event: dict[str, Any], file: str, lines: _Lines) -> list[Slot]:
     per = _unit(event, file)
-    usual = event.get("intervalPeriod") or {}
+    usual = _object(event.get("intervalPeriod"))
     at, found = None, []
     for number, interval in enumerate(event["intervals"]):
         line = lines.take()
-        period = {**usual, **(interval.get("intervalPeriod") or {})}
+        if not isinstance(interval, dict):
+            raise PriceFileError(file, line, f"interval {number} is no object", 'Give {"payloads": [...]}.')
+        its = _object(interval.get("intervalPeriod"))
+        period = {**usual, **its}
         length = seconds(str(period.get("duration", "")))
         if length is None:
             cause, remedy = f"interval {number} has no duration", "Give intervalPeriod.duration, such as PT1H."
             raise PriceFileError(file, line, cause, remedy)
         # An interval without a start of its own follows the one before.
-        own = "start" in (interval.get("intervalPeriod") or {})
+        own = "start" in its
         start = _start(period, number, file, line) if own or at is None else at
         at = start + length
-        prices = [p["values"] for p in interval.get("payloads", ()) if isinstance(p, dict) and p.get("type") == TYPE]
+        payloads = interval.get("payloads")
+        prices = [p for p in payloads if _object(p).get("type") == TYPE] if isinstance(payloads, list) else []
         if not prices:
             continue
         try:
-            price = float(prices[0][0])
-        except (TypeError, ValueError, IndexError):
+            price = float(prices[0]["values"][0])
+        except (TypeError, ValueError, LookupError):
             cause, remedy = f"interval {number} has no number as {TYPE}", 'Give "values": [0.25].'
             raise PriceFileError(file, line, cause, remedy) from None
         found.append(checked(file, line, start, at, price * per))
     return found
+
+
+def _object(said: object) -> dict[str, Any]:
+    """Empty where something else was said."""
+    return said if isinstance(said, dict) else {}
 
 
 def _start(period: dict[str, Any], number: int, file: str, line: int) -> float:
@@ -79,8 +92,9 @@ def _start(period: dict[str, Any], number: int, file: str, line: int) -> float:
 
 def _unit(event: dict[str, Any], file: str) -> float:
     """Factor to EUR/kWh, from the payload's descriptor; EUR/KWH where there is none."""
-    for descriptor in event.get("payloadDescriptors") or ():
-        if isinstance(descriptor, dict) and descriptor.get("payloadType") == TYPE:
+    descriptors = event.get("payloadDescriptors")
+    for descriptor in descriptors if isinstance(descriptors, list) else ():
+        if _object(descriptor).get("payloadType") == TYPE:
             currency, units = descriptor.get("currency") or "EUR", descriptor.get("units") or "KWH"
             if currency != "EUR" or units not in ("KWH", "MWH"):
                 cause, remedy = f"its prices are in {currency}/{units}", "Give EUR and KWH or MWH."

@@ -68,6 +68,45 @@ def test_the_platforms_local_table_covers_each_day_once(tmp_path: Path, day: dat
     assert [round(s.eur_per_kwh * 1000) for s in slots] == [50 + n for n in range(count)]
 
 
+@pytest.mark.parametrize(("day", "count"), [(date(2026, 3, 29), 92), (date(2026, 10, 25), 100)])
+@pytest.mark.parametrize("minutes", [15, 60])
+@pytest.mark.parametrize("shape", ["start", "start and end", "SMARD", "Energy-Charts"])
+def test_local_times_cover_a_day_on_which_the_clock_changes_once(
+    tmp_path: Path, shape: str, minutes: int, day: date, count: int
+) -> None:
+    starts = quarters(day, BERLIN)[:: minutes // 15]
+    begun = [datetime.fromtimestamp(start, ZoneInfo(BERLIN)) for start in starts]
+    ended = [datetime.fromtimestamp(start + 60 * minutes, ZoneInfo(BERLIN)) for start in starts]
+    match shape:
+        case "start":
+            rows = ["start,price EUR/MWh", *(f"{a:%Y-%m-%dT%H:%M},{n - 9}" for n, a in enumerate(begun))]
+        case "start and end":
+            rows = ["start,end,price EUR/MWh"]
+            rows += [
+                f"{a:%Y-%m-%dT%H:%M},{b:%Y-%m-%dT%H:%M},{n - 9}"
+                for n, (a, b) in enumerate(zip(begun, ended, strict=True))
+            ]
+        case "SMARD":
+            rows = ["Datum von;Datum bis;Deutschland/Luxemburg [€/MWh] Originalauflösungen"]
+            rows += [
+                f"{a:%d.%m.%Y %H:%M};{b:%d.%m.%Y %H:%M};{n - 9},00"
+                for n, (a, b) in enumerate(zip(begun, ended, strict=True))
+            ]
+        case _:
+            rows = ['"Date (GMT+1)","Day Ahead Auction (DE-LU) Price (EUR/MWh, EUR/tCO2)"']
+            rows += [f"{a.isoformat()},{n - 9}" for n, a in enumerate(begun)]
+    slots = read(written(tmp_path, "\n".join(rows)), BERLIN)
+    assert [slot.start for slot in slots] == starts
+    assert {slot.end - slot.start for slot in slots} == {60.0 * minutes}
+    assert len(slots) == count * 15 // minutes
+    assert [slot.eur_per_kwh for slot in slots] == [pytest.approx((n - 9) / 1000) for n in range(len(slots))]
+
+
+def test_a_comma_is_the_decimal_sign_where_semicolons_part_columns(tmp_path: Path) -> None:
+    text = "start;price eur/mwh\n2016-05-20T00:00Z;1.234,5\n2016-05-20T01:00Z;-0,5\n2016-05-20T02:00Z;2.5\n"
+    assert [slot.eur_per_kwh for slot in read(written(tmp_path, text), BERLIN)] == [1.2345, -0.0005, 0.0025]
+
+
 def test_the_platforms_table_in_utc_with_sequences(tmp_path: Path) -> None:
     text = (
         '"MTU (UTC)","Area","Sequence","Day-ahead Price (EUR/MWh)"\n'
@@ -135,7 +174,7 @@ FAULTS = {
     "no unit": ("start,price\n2016-05-20T00:00Z,0.2\n", 1, "eur_per_kwh"),
     "no time": ("when,price eur/kwh\n2016-05-20T00:00Z,0.2\n", 1, "start"),
     "no number": ("start,price eur/kwh\n2016-05-20T00:00Z,0.2\n2016-05-20T01:00Z,high\n", 3, "decimal point"),
-    "comma": ("start;price eur/kwh\n2016-05-20T00:00Z;0,2\n", 2, "decimal point"),
+    "spoken number": ("start;price eur/kwh\n2016-05-20T00:00Z;0,2 EUR\n", 2, "decimal point"),
     "no instant": ("start,price eur/kwh\n20th of May,0.2\n", 2, "ISO 8601"),
     "wrong unit": ("start,price eur/kwh\n2016-05-20T00:00Z,52.3\n", 2, "unit"),
     "twice": ("start,price eur/kwh\n2016-05-20T00:00Z,0.2\n2016-05-20T00:00Z,0.3\n", 3, "out"),
@@ -154,6 +193,16 @@ FAULTS = {
     "no json": (EVENT.replace('"intervals": [', '"intervals": [,'), 5, "line"),
     "no value": (EVENT.replace("[0.27]", "[]"), 8, "values"),
     "no duration": (EVENT.replace('"PT1H"', '"an hour"'), 6, "PT1H"),
+    "no object": ('{"intervals": [5]}', 1, "payloads"),
+    "a price without values": (EVENT.replace('"values": [0.27]', '"value": 0.27'), 8, "values"),
+    "payloads are null": (
+        '{"intervals": [{"payloads": null, "intervalPeriod": {"start": "2016-05-20T00:00:00Z", "duration": "PT1H"}}]}',
+        1,
+        "at least one",
+    ),
+    "nested": ("[" * 100_000, 1, "list"),
+    "no resolution": (DOCUMENT.format(curve="A01").replace(">PT60M<", ">PT0M<"), 9, "PT60M"),
+    "no zone": (DOCUMENT.format(curve="A01").replace("Z</start>", "</start>"), 9, "Z"),
     "no list": ("{}", 1, "list"),
     "dollars": (EVENT.replace('"EUR"', '"USD"'), 1, "EUR"),
 }
