@@ -108,11 +108,10 @@ class ShavePeaks:
         if shaving is None:
             return
         self.day = Day(start=self.clock.now())
-        await self._optimise(shaving, self._day_end(self.clock.now()), "start")
+        await self._optimise(shaving, "start")
         while True:
-            now = self.clock.now()
-            await self.clock.sleep_until(self._next(shaving, now))
-            await self._optimise(shaving, self._day_end(self.clock.now() + 86_400.0), "day_ahead")
+            await self.clock.sleep_until(self._next(shaving, self.clock.now()))
+            await self._optimise(shaving, "day_ahead")
 
     def _next(self, shaving: Shaving, now: float) -> float:
         """The next instant of planning for the next day."""
@@ -122,10 +121,15 @@ class ShavePeaks:
         zone = self.settings.time_zone
         return bounds(date_at(at, zone), zone)[1]
 
-    async def _optimise(self, shaving: Shaving, until: float, why: str) -> None:
-        """Baseline, comparison with the contracted capacity, envelopes to all sites."""
+    async def _optimise(self, shaving: Shaving, why: str) -> None:
+        """Baseline, comparison with the contracted capacity, envelopes to all sites.
+
+        Through the day of the next planning: what is planned in the evening holds for the next day too, since the
+        newest envelope of a provider replaces its last whole.
+        """
         async with self._busy:
-            start = self.clock.now() // SLOT_S * SLOT_S
+            now = self.clock.now()
+            start, until = now // SLOT_S * SLOT_S, self._day_end(self._next(shaving, now))
             n = max(1, int((until - start) // SLOT_S))
             told = await self.sites.ask(n * SLOT_S, shaving.sites)
             if not told:
@@ -242,7 +246,7 @@ class ShavePeaks:
                 upper = total * weight[cem.site] / sum(weight.values())
                 slot = EnvelopeSlot(start=instant(now), duration_s=RESTRICTED_S, upper_w=upper)
                 group.start_soon(self._send, cem, SetEnvelope(slots=(slot,), reason=reason))
-        await self._optimise(shaving, self._day_end(now), "large_deviation")
+        await self._optimise(shaving, "large_deviation")
 
     # ---------------------------------------------------------------- comfort and report
 
