@@ -16,7 +16,9 @@ from contracts.flexibility import (
 )
 from contracts.profiles import PlannedPower
 from contracts.reasons import Reason
-from contracts.s2 import QUANTITY, NotInS2, Words, modes_of, ms, shape, to_s2
+from contracts.s2 import to_s2
+from contracts.s2_storage import modes_of
+from contracts.s2_words import QUANTITY, NotInS2, Words, ms, shape
 
 INSTRUCTION_STATES: dict[InstructionState, str] = {state: state.upper() for state in get_args(InstructionState)}
 

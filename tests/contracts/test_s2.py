@@ -22,6 +22,7 @@ from contracts.flexibility import (
 )
 from contracts.profiles import PlannedPower, PowerSequence, PowerSlot
 from contracts.reasons import Reason
+from contracts.s2_words import NotInS2
 from tests.support.grid import START
 
 SLOT = PowerSlot(duration_s=600, power_w=100.0, interruptible=True)
@@ -155,10 +156,10 @@ def test_every_state_comes_back(state: Any) -> None:
 
 
 def test_what_s2_has_no_shape_for_is_refused() -> None:
-    with pytest.raises(s2.NotInS2, match="9999 W"):
+    with pytest.raises(NotInS2, match="9999 W"):
         told.instruction_to_s2(Instruct(offer=1, power=two(9999.0, 0.0), reason=WHY), OFFERS["storage"], START, "9")
-    with pytest.raises(s2.NotInS2, match="no mode"):
+    with pytest.raises(NotInS2, match="no mode"):
         told.instruction_to_s2(Instruct(offer=1, mode="x", reason=WHY), OFFERS["modes"], START, "9")
-    with pytest.raises(s2.NotInS2):
+    with pytest.raises(NotInS2):
         s2.from_s2([])
     assert told.revocation_to_s2("t1", "FRBC.Instruction", "m")["object_type"] == "FRBC.Instruction"
