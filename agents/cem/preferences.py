@@ -3,7 +3,7 @@
 IC-FR-PUC2; IC-PT-HLUC1-PUC3. Who may say what, and what no word may take from the household: decision 0033.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal, get_args
@@ -36,6 +36,12 @@ from contracts.preferences import (
 from contracts.reasons import Reason
 from contracts.roles import APP, BUILDING, CEM
 
+_MEANT_FOR: dict[str, tuple[DeviceClass, ...]] = {
+    **dict.fromkeys(("lowest_c", "highest_c", "target_c"), ("heatpump", "waterheater", "hvac", "fuelcell")),
+    **dict.fromkeys(("charge_lower_percent", "charge_upper_percent"), ("evse", "battery")),
+    "reserve_percent": ("battery",),
+}
+"""Preferences that no device of another class can keep: taken in silence they would be a promise."""
 HEATERS = ("heatpump", "waterheater", "hvac")
 """Not needed while everybody is away. IC-FR-PUC2 Inf.1."""
 CLASSES: tuple[str, ...] = get_args(DeviceClass)
@@ -84,8 +90,10 @@ def after(kept: Kept, word: SetPreferences) -> Kept:
     return replace(kept, devices=devices, **changed)
 
 
-def objection(kept: Kept, word: SetPreferences, known: tuple[str, ...]) -> Reason | None:
-    """Why a word cannot be kept as it is. ``known``: devices at this home."""
+def objection(
+    kept: Kept, word: SetPreferences, known: tuple[str, ...], classes: Mapping[str, str] | None = None
+) -> Reason | None:
+    """Why a word cannot be kept as it is. ``known``: devices at this home, ``classes`` what they are."""
     for name in word.devices:
         if name not in known and name not in CLASSES:
             text = f"There is no {name} here: name one of {', '.join(known) or 'no device yet'}, or a class."
@@ -96,8 +104,19 @@ def objection(kept: Kept, word: SetPreferences, known: tuple[str, ...]) -> Reaso
         unknown = [one for one in wants.forget if one not in PREFERENCES]
         if unknown:
             return Reason(code="unknown_preference", text=f"{name} has no preference {unknown[0]} to forget.")
+        wrong = _meaningless(name, (classes or {}).get(name, name), wants)
+        if wrong is not None:
+            return wrong
     wanted = after(kept, word).devices
     return next((wrong for name in word.devices if (wrong := _crossed(name, wanted[name])) is not None), None)
+
+
+def _meaningless(name: str, kind: str, wants: DevicePreferences) -> Reason | None:
+    for what, kinds in _MEANT_FOR.items():
+        if getattr(wants, what) is not None and kind in CLASSES and kind not in kinds:
+            text = f"{name} can do nothing about {what}: that is for {', '.join(kinds)}."
+            return Reason(code="no_such_wish", text=text)
+    return None
 
 
 def _crossed(name: str, wanted: DevicePreferences) -> Reason | None:
@@ -240,7 +259,7 @@ class Preferences:
     async def on_word(self, talk: Talk, word: SetPreferences) -> None:
         peer = talk.peer
         assert peer is not None  # the bus knows who opened it
-        refusal = self._forbidden(peer, word) or objection(self.kept, word, self._known(word))
+        refusal = self._forbidden(peer, word) or objection(self.kept, word, self._known(word), self._classes())
         if refusal is None:
             refusal = await self._take(talk, word)
         if refusal is not None:
@@ -293,6 +312,9 @@ class Preferences:
         """Where another manager is at home, what we do not know may be its own."""
         others = tuple(word.devices) if self.peers.of(CEM) else ()
         return (*sorted(device.name for device in self.premises.devices.values()), *others)
+
+    def _classes(self) -> dict[str, str]:
+        return {device.name: device.announce.device_class for device in self.premises.devices.values()}
 
     # ---------------------------------------------------------------- what devices do about it
 

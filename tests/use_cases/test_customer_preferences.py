@@ -119,6 +119,8 @@ async def test_what_contradicts_itself_or_names_nobody_is_refused_with_the_remed
                 ({"hvac.1": DevicePreferences(lowest_c=25.0, highest_c=20.0)}, "crossed"),
                 ({"hvac.9": DevicePreferences(highest_c=20.0)}, "unknown_device"),
                 ({"hvac.1": DevicePreferences(forget=("colour",))}, "unknown_preference"),
+                ({"hvac.1": DevicePreferences(charge_lower_percent=40.0)}, "no_such_wish"),
+                ({"evse": DevicePreferences(lowest_c=20.0)}, "no_such_wish"),
             ):
                 outcome = await set_(ada, devices)
                 assert [reason.code for reason in outcome.refused.values()] == [code]
