@@ -76,6 +76,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The deal that the last write was."""
     said_at: float = 0.0
     """When the guard said the last limit that was taken, by its own clock."""
+    failsafe_said_at: float = 0.0
+    """The same of the failsafe values."""
 
     def quiet_since(self) -> float:
         return max(self.grace_from, self.heartbeat_at or 0.0)
@@ -106,10 +108,13 @@ class LimitWritten(msgspec.Struct, frozen=True):
 
 
 class FailsafeWritten(msgspec.Struct, frozen=True):
+    """``said_at``: by the guard's clock."""
+
     at: float
     sender: str
     limit_w: float
     duration_s: float
+    said_at: float = 0.0
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -213,9 +218,7 @@ def _written(control: Control, event: LimitWritten, rules: Rules) -> tuple[Contr
     if (needs_heartbeat and not heard) or not _alive(control, now, rules):  # LPC-916, LPC-918
         text = f"No heartbeat of {control.guard} is younger than {rules.heartbeat_missing_s:g} s: send it, then write."
         return control, (Refused(Reason(code="heartbeat_first", text=text)),)
-    # It waited while we could not answer, and the guard has said something newer since. (A clock that was far ahead and
-    # has been put right is no reason to refuse.)
-    if event.said_at < control.said_at <= now + AHEAD_S:
+    if _overtaken(event.said_at, control.said_at, now):
         text = "A limit that was said later has been taken: say what holds now."
         return control, (Refused(Reason(code="overtaken", text=text)),)
     held = event.held
@@ -225,6 +228,14 @@ def _written(control: Control, event: LimitWritten, rules: Rules) -> tuple[Contr
     control = msgspec.structs.replace(control, mode=mode, held=held, since=now, said_at=event.said_at)
     text = "The guard lifted the limit." if held is None else "The guard set a limit."
     return control, (Entered(mode, Reason(code="lifted" if held is None else "grid_limit", text=text)),)
+
+
+def _overtaken(said_at: float, taken: float, now: float) -> bool:
+    """Whether a write waited while we could not answer, and what the guard said later was taken meanwhile.
+
+    A clock that was far ahead and has been put right is no reason to refuse.
+    """
+    return said_at < taken <= now + AHEAD_S
 
 
 def _not_guard(sender: str, guard: str) -> Reason:
@@ -239,9 +250,16 @@ def _failsafe(control: Control, event: FailsafeWritten) -> tuple[Control, tuple[
     if not shortest <= event.duration_s <= longest:  # LPC-022
         text = f"A failsafe duration of {event.duration_s:g} s is outside {shortest:g} s to {longest:g} s."
         return control, (Refused(Reason(code="failsafe_duration", text=text, binding="LPC-022")),)
+    if _overtaken(event.said_at, control.failsafe_said_at, event.at):
+        text = "Failsafe values that were said later have been taken: say what holds now."
+        return control, (Refused(Reason(code="overtaken", text=text)),)
     before = control.in_force_w(event.at)
     control = msgspec.structs.replace(
-        control, failsafe_w=event.limit_w, failsafe_duration_s=event.duration_s, failsafe_stated=True
+        control,
+        failsafe_w=event.limit_w,
+        failsafe_duration_s=event.duration_s,
+        failsafe_stated=True,
+        failsafe_said_at=event.said_at,
     )
     if control.in_force_w(event.at) == before:
         return control, ()

@@ -268,7 +268,7 @@ class ObeyLimit:
         if wrong is None:
             values = {"consumption": write.consumption_w, "production": write.production_w}
             events: dict[Direction, Event] = {
-                d: FailsafeWritten(now, sender, values[d], write.duration_s) for d in DIRECTIONS
+                d: FailsafeWritten(now, sender, values[d], write.duration_s, talk.opened_at or now) for d in DIRECTIONS
             }
             wrong = await self._bind(talk, events, FailsafeAccepted)
         if wrong is not None:

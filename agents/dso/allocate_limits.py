@@ -6,7 +6,7 @@ unmetered load need no model: what they do is in the measurement.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from contracts.power_limit import Direction
@@ -37,13 +37,13 @@ class Site:
 
     @property
     def bound(self) -> bool:
-        """Held back by its limit, so that its true wish is unknown."""
-        return self.limit_w is not None and self.now_w is not None and self.now_w >= BOUND_SHARE * self.limit_w
+        """Held back by its limit, for all that is known, so that its true wish is unknown."""
+        return self.limit_w is not None and (self.now_w is None or self.now_w >= BOUND_SHARE * self.limit_w)
 
     def would_do(self, cap_w: float) -> float:
-        """Expected power under another limit."""
+        """Expected power under another limit, beside what it does now where nothing tells what that is."""
         if self.now_w is None:
-            return 0.0
+            return 0.0 if self.limit_w is None else max(0.0, cap_w - self.limit_w)
         return cap_w if self.bound else min(self.now_w, cap_w)
 
 
@@ -177,13 +177,18 @@ class Tuning:
 class Loop:
     """What the loop remembers of one direction. ``level`` None: nobody is limited.
 
-    ``members`` are the sites that could be counted on at the last decision.
+    ``members`` are the sites that could be counted on at any time since the first was limited: who was away for a
+    while, or has not been heard of yet after a restart, is nobody new.
     """
 
     level: float | None = None
     at: float | None = None
     calm_since: float | None = None
     members: frozenset[str] = frozenset()
+
+    def blind(self) -> "Loop":
+        """After a time in which nothing was seen: it counts neither as time to loosen in nor as calm."""
+        return replace(self, at=None, calm_since=None)
 
 
 Act = Literal["rest", "limit", "tighten", "reshare", "loosen", "hold", "lift"]
@@ -220,7 +225,7 @@ def step(
     calm_since = (loop.calm_since if loop.calm_since is not None else now) if calm else None
     if calm_since is not None and now - calm_since >= tuning.lift_after_s:
         return Loop(), "lift", None
-    after = Loop(level=level, at=now, calm_since=calm_since, members=members)
+    after = Loop(level=level, at=now, calm_since=calm_since, members=loop.members | members)
     # An overload that no limit can end must be named even while the level stays at the floors.
     outcome = allocate(direction, sites, budget_w, level)
     return after, act, outcome

@@ -368,6 +368,8 @@ class GuardLimits:
             match await talk.hear(FailsafeAccepted, FailsafeRefused, Lapsed):
                 case FailsafeAccepted():
                     pass  # values_bound() has been told
+                case FailsafeRefused(reason=reason) if reason.code in _PASSING:
+                    return False
                 case FailsafeRefused(reason=reason):
                     # The values before still hold there; the same ones again would change nothing.
                     log.warning("%s refused its failsafe values (%s): %s", name, reason.code, reason.text)

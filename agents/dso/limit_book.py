@@ -154,6 +154,19 @@ class Site:
         self.unsettled[statement.direction] = None
         return True
 
+    def limit_in_force(self, direction: Direction, now: float) -> float | None:
+        """The signed limit that the site keeps, W, None when there is none.
+
+        As long as it has not answered anew it may still keep what it was bound to before, or was asked since: the
+        tighter of them, as whoever is thought to be held back is not thought to have no wish.
+        """
+        accepted = self.accepted.get(direction)
+        if accepted is not None:
+            return accepted.bound_at(now)
+        known = (self.bound.get(direction), self.asked.get(direction))
+        bounds = [w for deal in known if deal is not None and (w := deal.statement.bound_at(now)) is not None]
+        return min(bounds, key=abs, default=None)
+
     def restate(self) -> None:
         """Everything is said anew, what is not limited too."""
         self.accepted.clear()

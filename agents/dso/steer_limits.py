@@ -27,9 +27,10 @@ _OBEYS_SHARE, _OBEYS_W = 1.05, 300.0
 
 
 class Steering(msgspec.Struct, frozen=True, kw_only=True):
-    """What survives: the level of each direction, and what was planned by hand, by ``site.direction``."""
+    """What survives: level and members of each direction, and what was planned by hand, by ``site.direction``."""
 
     levels: dict[Direction, float] = msgspec.field(default_factory=dict)
+    members: dict[Direction, frozenset[str]] = msgspec.field(default_factory=dict)
     planned: dict[str, Statement] = msgspec.field(default_factory=dict)
 
 
@@ -69,6 +70,11 @@ def worth_saying(old: Statement | None, new: Statement, now: float, urgent: bool
     return abs(change_w) >= max(settings.smallest_change_w, percent / 100 * abs(old.limit_w))
 
 
+def _shared(statement: Statement) -> bool:
+    """Whether it is a site's share of what the transformer takes."""
+    return statement.active and "level_share" in statement.reason.inputs
+
+
 @skill(use_cases=("limits.lpc", "limits.profile", "limits.grid-state"))
 @dataclass
 class SteerLimits:
@@ -103,17 +109,30 @@ class SteerLimits:
         for plan in self.settings.plans:
             self.planned[(plan.site, plan.direction)] = planned_statement(plan)
         kept = await self.state.get("steering", Steering) or Steering()
-        for direction, level in kept.levels.items():
-            self.loops[direction] = Loop(level=level)
+        for direction in DIRECTIONS:
+            level, sites = kept.levels.get(direction), kept.members.get(direction, frozenset())
+            if level is None:
+                level, sites = self._level_in_the_book(direction)
+            self.loops[direction] = Loop(level=level, members=sites)
         for key, statement in kept.planned.items():
             self.planned[(key.rpartition(".")[0], statement.direction)] = statement
         self.watch.orders_in_force = any(loop.level is not None for loop in self.loops.values())
 
+    def _level_in_the_book(self, direction: Direction) -> tuple[float | None, frozenset[str]]:
+        """The level that sites were told before it was kept: the end may have come between the two."""
+        told = {
+            name: statement.reason.inputs["level_share"]
+            for name, site in self.guard.sites.items()
+            if (statement := site.wanted.get(direction)) is not None and _shared(statement)
+        }
+        return min(told.values(), default=None), frozenset(told)
+
     async def _keep(self) -> None:
         levels = {d: loop.level for d, loop in self.loops.items() if loop.level is not None}
+        members = {d: self.loops[d].members for d in levels}
         planned = {f"{site}.{direction}": statement for (site, direction), statement in self.planned.items()}
         try:
-            await self.state.put("steering", Steering(levels=levels, planned=planned))
+            await self.state.put("steering", Steering(levels=levels, members=members, planned=planned))
         except NotStored as problem:
             log.warning(
                 "the level of the limits is not kept: %s", problem
@@ -137,6 +156,7 @@ class SteerLimits:
         """On a stale picture nothing is decided: what is in force stays in force."""
         loading, now = self.watch.loading(), self.clock.now()
         if loading is None:
+            self.loops = {direction: loop.blind() for direction, loop in self.loops.items()}
             return
         changed = False
         for direction in DIRECTIONS:
@@ -149,7 +169,8 @@ class SteerLimits:
 
     def _decide(self, direction: Direction, loading: float, now: float) -> bool:
         sites = self.sites(direction)
-        loop, act, made = step(self.loops[direction], direction, now, loading, sites, self.tuning)
+        before = self.loops[direction]
+        loop, act, made = step(before, direction, now, loading, sites, self.tuning)
         self.loops[direction] = loop
         if made is None:
             self.allocations.pop(direction, None)
@@ -158,7 +179,7 @@ class SteerLimits:
         urgent = loading * 100 > self.settings.urgent_percent
         told = self._statements(direction, made, now, urgent)
         if not told:
-            return act in ("limit", "lift")
+            return act in ("limit", "lift") or loop.members != before.members
         attributes: tracing.Attributes = {
             "gridparley.act": act,
             "gridparley.direction": direction,
@@ -187,8 +208,13 @@ class SteerLimits:
         shares = {share.site: share for share in made.shares} if made is not None else {}
         told = {}
         for name, known in self.guard.sites.items():
+            before = known.wanted.get(direction)
             statement = self._stated(name, direction, shares.get(name))
-            if worth_saying(known.wanted.get(direction), statement, now, urgent, self.settings):
+            if made is not None and not statement.active and before is not None and _shared(before):
+                # Others are limited still: that it says no more what it can (its devices have yet to join, after a
+                # restart of its CEM) does not set it free.
+                continue
+            if worth_saying(before, statement, now, urgent, self.settings):
                 told[name] = statement
         return told
 
@@ -226,8 +252,7 @@ class SteerLimits:
             return None
         power_w = self.watch.power_of(name)
         now_w = None if power_w is None else max(0.0, power_w if direction == "consumption" else -power_w)
-        accepted = known.accepted.get(direction)
-        bound_w = None if accepted is None else accepted.bound_at(now)
+        bound_w = known.limit_in_force(direction, now)
         limit_w = None if bound_w is None else abs(bound_w)
         follows = self.guard.holds(known, direction)
         late = now - known.accepted_at.get(direction, now) > self.settings.follow_within_s

@@ -346,6 +346,25 @@ def test_a_limit_that_was_said_before_the_one_in_force_comes_too_late(direction:
     assert site.in_force_w == 6000.0 * site.sign, "a guard's clock that was a day ahead and is put right"
 
 
+def test_failsafe_values_that_were_said_before_those_taken_come_too_late(direction: Direction) -> None:
+    site = Site(direction)
+    site.beat()
+
+    def said(seconds: float, limit_w: float) -> list[object]:
+        return site.do(FailsafeWritten(site.now, GUARD, limit_w * site.sign, 2 * HOURS, T0 + seconds))
+
+    said(10.0, 5000.0)
+    [refused] = said(5.0, 9000.0)
+    assert isinstance(refused, Refused)
+    assert refused.reason.code == "overtaken"
+    assert site.control.failsafe_w == 5000.0 * site.sign
+    said(10.0, 5500.0)
+    assert site.control.failsafe_w == 5500.0 * site.sign, "two of one instant: the later heard"
+    said(86_400.0, 6000.0)
+    said(20.0, 6500.0)
+    assert site.control.failsafe_w == 6500.0 * site.sign, "a guard's clock that was a day ahead and is put right"
+
+
 def test_each_period_of_a_profile_is_in_force_when_it_starts(direction: Direction) -> None:
     site = Site(direction)
     site.beat()

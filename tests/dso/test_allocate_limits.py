@@ -182,3 +182,34 @@ def test_a_site_that_is_heard_of_later_takes_its_part_at_once() -> None:
 def test_with_nobody_to_count_on_nothing_is_decided() -> None:
     unseen = [site("a", None, 5_000), site("b", 9_000, 9_000, follows=False)]
     assert step(Loop(), "production", 0.0, 1.5, unseen, TUNING) == (Loop(), "rest", None)
+
+
+def limited(names: str, level: float) -> list[Site]:
+    """Sites of 10 kW that do all that the level lets them."""
+    return [site(name, 10_000 * level, 10_000, limit_w=10_000 * level) for name in names]
+
+
+def test_who_comes_back_is_nobody_new_and_loosens_nothing_at_once() -> None:
+    held = Loop(level=0.3, at=0.0, members=frozenset("abc"))
+    away, here = limited("abc", 0.3)[:2], limited("abc", 0.3)
+    held, _, _ = step(held, "production", 10.0, 0.9, away, TUNING)
+    held, act, _ = step(held, "production", 20.0, 0.9, here, TUNING)
+    assert act == "loosen"
+    assert held.level == pytest.approx(0.3 + 20.0 * TUNING.loosen_per_s)
+
+
+def test_a_limited_site_that_nobody_measures_is_taken_to_be_held_back() -> None:
+    unseen = [replace(one, now_w=None) for one in limited("ab", 0.3)]
+    assert allocate("production", unseen, 0.0).level == pytest.approx(0.3)
+    assert allocate("production", unseen, 2_000.0).level == pytest.approx(0.4)
+    calm = Loop(level=0.3, at=0.0, members=frozenset("ab"))
+    for n in range(1, 50):
+        calm, act, _ = step(calm, "production", 10.0 * n, 0.5, unseen, TUNING)
+        assert act == "loosen", "what they wish is not known: nothing is calm"
+
+
+def test_time_in_which_nothing_was_seen_counts_neither_for_loosening_nor_as_calm() -> None:
+    seen = Loop(level=0.3, at=0.0, calm_since=0.0, members=frozenset("ab"))
+    idle = [replace(one, now_w=100.0) for one in limited("ab", 0.3)]
+    after, act, _ = step(seen.blind(), "production", 3_600.0, 0.5, idle, TUNING)
+    assert (after.level, act, after.calm_since) == (0.3, "loosen", 3_600.0)
