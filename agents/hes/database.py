@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from contracts.metering import GcpReading, NearRealTime
@@ -104,10 +105,12 @@ class Database:
         )
         return cursor.rowcount == 1
 
-    def last_block(self, meter: str) -> Last | None:
+    def last_block(self, meter: str, ended_by: float = inf) -> Last | None:
+        """The youngest that ended by an instant, Unix seconds: one of the future is no sign of life."""
         row = self._db.execute(
-            "SELECT sequence, start + period_s FROM block WHERE meter = ? ORDER BY start DESC, sequence DESC LIMIT 1",
-            (meter,),
+            "SELECT sequence, start + period_s FROM block WHERE meter = ? AND start + period_s <= ?"
+            " ORDER BY start DESC, sequence DESC LIMIT 1",
+            (meter, ended_by),
         ).fetchone()
         return None if row is None else Last(row[0], row[1])
 

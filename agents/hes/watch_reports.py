@@ -7,6 +7,7 @@ import anyio
 from agents.hes.database import Database, Flag
 from agents.hes.settings import HesSettings
 from agents.kit.agent import Peers
+from agents.kit.instants import AHEAD_S
 from agents.kit.skill import every, restores, skill
 from bus.address import Address
 from bus.bus import Bus
@@ -78,7 +79,7 @@ class WatchReports:
                 group.start_soon(self._look_into, meter)
 
     def _judge(self, meter: str, now: float) -> None:
-        last = self.database.last_block(meter)
+        last = self.database.last_block(meter, now + AHEAD_S)
         if meter not in self._gaps:
             self._gaps[meter] = self.database.gaps(meter)
         gaps = self._gaps[meter]
