@@ -11,7 +11,7 @@ from contracts.kit import END, Conversation, Lapse, Message, Turn
 from contracts.profiles import PlannedPower, PowerSequence, PriceSlot
 from contracts.reasons import Reason
 from contracts.roles import CEM, DEVICES, ESP, EV, GATEWAY
-from contracts.units import A, Eur, Instant, Percent, W, Wh
+from contracts.units import A, Celsius, Eur, Instant, Percent, W, Wh
 
 # -------------------------------------------------------------------- a start that asks first
 
@@ -82,7 +82,10 @@ start_check = Conversation(
 
 
 class GiveIncentive(Message, frozen=True, kw_only=True):
-    """Prices, or own generation now and expected: an encouragement, no command. IC-DE-PUC-INCENTIVE-HP, -HP-1."""
+    """Prices, or own generation now and expected: an encouragement, no command. IC-DE-PUC-INCENTIVE-HP, -HP-1.
+
+    ``lowest_c`` to ``ready_at`` are what its user has told the energy manager; None: what the device knows by itself.
+    """
 
     topic = "incentive"
     ttl_s = 300.0
@@ -91,6 +94,13 @@ class GiveIncentive(Message, frozen=True, kw_only=True):
     prices: tuple[PriceSlot, ...] = ()
     pv_power_w: W | None = None
     pv_expected: tuple[PlannedPower, ...] = ()
+    lowest_c: Celsius | None = None
+    highest_c: Celsius | None = None
+    target_c: Celsius | None = None
+    """Reached at ``ready_at``."""
+    charge_lower_percent: Percent | None = None
+    """Reached at ``ready_at``."""
+    ready_at: Instant | None = None
 
 
 class OwnPlan(Message, frozen=True, kw_only=True):

@@ -6,16 +6,20 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import TaskGroup
 
+from agents.cem.comfort import comfort_c
 from agents.cem.expect import Expect
+from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
 from agents.cem.own_plans import OwnPlans
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.settings import CemSettings
+from agents.kit.local_day import next_local
 from agents.kit.skill import every, skill, started
 from bus.bus import Bus
 from bus.clock import Clock
 from bus.envelope import instant
+from contracts.flexibility import ThermalFlexibility
 from contracts.kit import Lapsed
 from contracts.own_plans import GiveIncentive, IncentiveDeclined, OwnPlan, incentive
 from contracts.profiles import SLOT_S, PlannedPower
@@ -38,6 +42,7 @@ class EncourageDevices:
     prices: KnowPrices
     expect: Expect
     preferences: Preferences
+    flexibility: KnowFlexibility
     own: OwnPlans
     _told_at: dict[str, float] = field(default_factory=dict)
     _told_w: dict[str, float] = field(default_factory=dict)
@@ -79,8 +84,12 @@ class EncourageDevices:
         del self._told_at[name]
         self.own.put(name, (), Reason(code="planned_for", text="it is planned for again"))
 
-    def word(self, sun_w: float) -> GiveIncentive:
+    def word(self, device: Device, sun_w: float) -> GiveIncentive:
+        """Prices and sun are the home's; how warm and by when is what its user has said of this device."""
         now = self.clock.now()
+        wanted = self.preferences.of(device.name, device.announce.device_class)
+        ready = None if wanted.ready_by is None else next_local(wanted.ready_by, now, self.settings.time_zone)
+        lowest, highest = self._band(device)
         start, n = now - now % SLOT_S, int(self.settings.incentive_horizon_s / SLOT_S)
         has_pv = any(d.announce.device_class == "pv" for d in self.premises.devices.values())
         expected = self.expect.pv(start, n) if has_pv else ()
@@ -91,12 +100,27 @@ class EncourageDevices:
                 PlannedPower(start=instant(start + k * SLOT_S), duration_s=SLOT_S, power_w=band[0])
                 for k, band in enumerate(expected)
             ),
+            lowest_c=lowest,
+            highest_c=highest,
+            target_c=wanted.target_c if ready is not None else None,
+            charge_lower_percent=wanted.charge_lower_percent if ready is not None else None,
+            ready_at=instant(ready) if ready is not None else None,
         )
+
+    def _band(self, device: Device) -> tuple[float, float] | tuple[None, None]:
+        """As the home's plan would keep it, by what people want and whether they are there."""
+        offer = self.flexibility.offers.get(device.address)
+        heat = offer.flexibility if offer is not None else None
+        if not isinstance(heat, ThermalFlexibility):
+            return None, None
+        wanted = self.preferences.of(device.name, device.announce.device_class)
+        away = self.preferences.away(self.clock.now())
+        return comfort_c(heat, wanted, away=away, season=self.preferences.season)
 
     async def _give(self, device: Device, sun_w: float) -> None:
         try:
             async with self.bus.talk(incentive, device.address) as talk:
-                await talk.say(self.word(sun_w))
+                await talk.say(self.word(device, sun_w))
                 match await talk.hear(OwnPlan, IncentiveDeclined, Lapsed):
                     case OwnPlan(power=power, reason=reason):
                         self.own.put(device.name, power, reason)

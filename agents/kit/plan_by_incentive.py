@@ -7,8 +7,10 @@ sun gives now is used as far as the store has room. Powers: + consumed.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from bus.envelope import instant
-from contracts.flexibility import StorageFlexibility, ThermalFlexibility
+from contracts.flexibility import StorageFlexibility, StorageTarget, ThermalFlexibility
 from contracts.own_plans import GiveIncentive
 from contracts.profiles import SLOT_S, PlannedPower
 
@@ -83,13 +85,24 @@ def temperatures(store: ThermalFlexibility, slots: Sequence[Slot], power: Sequen
     return shown
 
 
-def _too_little(store: ThermalFlexibility, shown: Sequence[float]) -> int | None:
+def bounds(store: ThermalFlexibility, slots: Sequence[Slot]) -> list[float]:
+    """By slot, what its end may not be colder than (warmer, where it cools): the band, and the target at its time."""
+    edge = [store.lowest_c if store.heats else store.highest_c] * len(slots)
+    if store.target_c is not None and store.target_at is not None:
+        at = store.target_at.timestamp()
+        for n, slot in enumerate(slots):
+            if slot.start < at <= slot.start + slot.duration_s:
+                edge[n] = max(edge[n], store.target_c) if store.heats else min(edge[n], store.target_c)
+    return edge
+
+
+def _too_little(store: ThermalFlexibility, edge: Sequence[float], shown: Sequence[float]) -> int | None:
     """The first slot at whose end it would be too cold (too warm, where it cools)."""
-    return next((n for n, c in enumerate(shown) if _lacks(store, c)), None)
+    return next((n for n, c in enumerate(shown) if _lacks(store, edge[n], c)), None)
 
 
-def _lacks(store: ThermalFlexibility, c: float) -> bool:
-    return c < store.lowest_c - NEAR_K if store.heats else c > store.highest_c + NEAR_K
+def _lacks(store: ThermalFlexibility, edge_c: float, c: float) -> bool:
+    return c < edge_c - NEAR_K if store.heats else c > edge_c + NEAR_K
 
 
 def _too_much(store: ThermalFlexibility, c: float) -> bool:
@@ -106,9 +119,9 @@ def _more(store: ThermalFlexibility, watts: float, step_w: float) -> float:
 def plan_heat(store: ThermalFlexibility, slots: Sequence[Slot]) -> tuple[PlannedPower, ...]:
     """Keeps the temperature inside its band for the least money, and takes the sun that is there now."""
     power = [0.0] * len(slots)
-    step_w, dead = max(store.upper_w / 4, 1.0), set[int]()
+    step_w, dead, edge = max(store.upper_w / 4, 1.0), set[int](), bounds(store, slots)
     for _ in range(STEPS):
-        short = _too_little(store, temperatures(store, slots, power))
+        short = _too_little(store, edge, temperatures(store, slots, power))
         if short is None:
             break
         choices = [n for n in range(short + 1) if n not in dead and _more(store, power[n], step_w) > power[n]]
@@ -182,6 +195,24 @@ def plan_charge(store: StorageFlexibility, slots: Sequence[Slot]) -> tuple[Plann
     return _planned(slots, power)
 
 
+def as_wished(offer: object, word: GiveIncentive) -> object:
+    """What it can do, within what its user has told the energy manager."""
+    match offer:
+        case ThermalFlexibility():
+            low = offer.lowest_c if word.lowest_c is None else word.lowest_c
+            high = offer.highest_c if word.highest_c is None else word.highest_c
+            target, at = (offer.target_c, offer.target_at) if word.ready_at is None else (word.target_c, word.ready_at)
+            if target is not None:
+                low, high = (low, max(high, target)) if offer.heats else (min(low, target), high)
+            return msgspec.structs.replace(offer, lowest_c=low, highest_c=max(low, high), target_c=target, target_at=at)
+        case StorageFlexibility() if word.ready_at is not None:
+            wished = max((t.lower_percent for t in offer.targets), default=offer.highest_percent)
+            least = wished if word.charge_lower_percent is None else word.charge_lower_percent
+            return msgspec.structs.replace(offer, targets=(StorageTarget(at=word.ready_at, lower_percent=least),))
+        case _:
+            return offer
+
+
 def plan_by_incentive(
     offer: object, word: GiveIncentive, now: float, greenest: bool = False
 ) -> tuple[PlannedPower, ...] | None:
@@ -189,10 +220,10 @@ def plan_by_incentive(
     slots = slots_of(word, now, greenest)
     if not slots:
         return None
-    match offer:
-        case ThermalFlexibility():
-            return plan_heat(offer, slots)
-        case StorageFlexibility(to_grid=False, empty_lower_w=0.0):
-            return plan_charge(offer, slots)
+    match as_wished(offer, word):
+        case ThermalFlexibility() as heat:
+            return plan_heat(heat, slots)
+        case StorageFlexibility(to_grid=False, empty_lower_w=0.0) as charge:
+            return plan_charge(charge, slots)
         case _:
             return None

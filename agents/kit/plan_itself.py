@@ -1,10 +1,10 @@
 """A device decides itself when it runs, by the prices and the sun that its CEM tells. IC-DE-PUC-INCENTIVE-HP."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agents.kit.bargain import Terms
 from agents.kit.do_job import DoJob, Job
-from agents.kit.plan_by_incentive import plan_by_incentive
+from agents.kit.plan_by_incentive import as_wished, plan_by_incentive
 from agents.kit.readings import SayReadings
 from agents.kit.skill import answers, every, skill
 from agents.kit.tell_flexibility import TellFlexibility
@@ -28,9 +28,12 @@ class PlanItself:
     readings: SayReadings
     flexibility: TellFlexibility
     work: DoJob
+    _last: GiveIncentive = field(default_factory=GiveIncentive)
+    """What its user wants, as told last."""
 
     @answers(incentive)
     async def on_incentive(self, talk: Talk, word: GiveIncentive) -> None:
+        self._last = word
         now, offer, current = self.clock.now(), self.flexibility.now(), self.work.current
         if current is not None and current.instruction is not None:
             text = "it has been given an instruction and keeps to that"
@@ -55,7 +58,8 @@ class PlanItself:
     async def keep_comfort(self) -> None:
         """The plan was made for a store as it was then: when it is far off, comfort goes first."""
         current = self.work.current
-        offer = self.flexibility.now() if current is not None and current.instruction is None else None
+        offer: object = self.flexibility.now() if current is not None and current.instruction is None else None
+        offer = as_wished(offer, self._last)
         if not isinstance(offer, ThermalFlexibility):
             return
         low = offer.temperature_c < offer.lowest_c - BELOW_K
