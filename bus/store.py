@@ -19,6 +19,8 @@ from bus.transport import Connection, NotStored
 log = logging.getLogger("gridparley.bus")
 T = TypeVar("T")
 _BATCH = 64
+READ_TRIES = 4
+"""An agent that starts reads what it kept; it cannot go on without, and asking again costs nothing."""
 TALKS, RECORDS, GROUPS, LAST, DEAD, STATE = "TALKS", "RECORDS", "GROUPS", "LAST", "DEAD", "KV_STATE"
 
 
@@ -81,7 +83,7 @@ class State:
         A value that does not decode any more is logged and treated as never written.
         """
         subject = f"{self._prefix}.{key}"
-        raw = await last_message(self._connection, STATE, subject)
+        raw = await last_message(self._connection, STATE, subject, tries=READ_TRIES)
         if not raw:
             return None
         try:
@@ -107,13 +109,18 @@ class State:
             raise NotStored(subject, str(ack.error))
 
 
-async def last_message(connection: Connection, stream: str, subject: str, domain: str | None = None) -> bytes | None:
+async def last_message(
+    connection: Connection, stream: str, subject: str, domain: str | None = None, *, tries: int = 1
+) -> bytes | None:
     """The last message of one subject, None if there is none. Raises NotStored when no server answers."""
     prefix = "$JS.API" if domain is None else f"$JS.{domain}.API"
-    try:
-        reply = await connection.client.request(f"{prefix}.DIRECT.GET.{stream}.{subject}", b"", timeout=2.0)
-    except (TimeoutError, nats_errors.Error, OSError) as problem:
-        raise NotStored(subject, type(problem).__name__) from problem
+    for left in reversed(range(tries)):
+        try:
+            reply = await connection.client.request(f"{prefix}.DIRECT.GET.{stream}.{subject}", b"", timeout=2.0)
+            break
+        except (TimeoutError, nats_errors.Error, OSError) as problem:
+            if not left or not isinstance(problem, TimeoutError):
+                raise NotStored(subject, type(problem).__name__) from problem
     if reply.headers and "Status" in reply.headers:
         return None
     return bytes(reply.data)

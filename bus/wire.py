@@ -30,6 +30,8 @@ BACKLOG_BYTES = 16 * 1024 * 1024
 """What may wait while connected: a server that reads this slowly is as good as gone."""
 READ_BYTES = 64 * 1024
 CONTROL_LINE = 16 * 1024
+STOOD_STILL_S = 0.25
+"""An alarm that rings so much too late says that the whole process did not come to its turn."""
 
 Receive = Callable[[str, bytes], None]
 Present = Callable[[], tuple[KeyPair, UserJwt | None]]
@@ -269,7 +271,8 @@ class HardClient(Client):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
         self._asked[number] = answer
-        alarm = loop.call_later(timeout, _give_up, answer)
+        due = loop.time() + timeout
+        alarm = loop.call_at(due, _give_up, answer, due, timeout)
         try:
             self._queue(command)
             return await answer
@@ -292,8 +295,15 @@ class HardClient(Client):
             answer.set_exception(errors.NoRespondersError())
 
 
-def _give_up(answer: "asyncio.Future[bytes]") -> None:
-    if not answer.done():
+def _give_up(answer: "asyncio.Future[bytes]", due: float, timeout: float) -> None:
+    """Unless this process itself stood still: then the answer may be there unread, and is given its time anew."""
+    if answer.done():
+        return
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    if now - due > STOOD_STILL_S:
+        loop.call_at(now + timeout, _give_up, answer, now + timeout, timeout)
+    else:
         answer.set_exception(errors.TimeoutError())
 
 
