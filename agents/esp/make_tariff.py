@@ -204,10 +204,12 @@ class MakeTariff:
                     return None
 
     async def push(self, word: AnnounceTariff) -> None:
-        """To every customer's energy manager and app, until each has it."""
+        """To every customer's energy manager and app, until each has it.
+
+        A customer without an energy manager is told too: he follows the tariff by hand. IC-DE-NOR-STEPS 3b.
+        """
         self.announced = word
-        sites = {cem.site for cem in self.sites.cems()}
-        apps = [app for app in self.peers.of(APP) if app.site in sites]
+        apps = [app for app in self.peers.of(APP) if not self.settings.sites or app.site in self.settings.sites]
         try:
             await self.tariffs.announce(word, [*self.sites.cems(), *apps])
         except NotStored as problem:

@@ -1,4 +1,4 @@
-"""What is planned in the evening holds the next day too, whatever happens in between. IC-BE-THOR-PEAK, IC-BE-CORD-HP."""
+"""What is planned in the evening holds the next day too, whatever comes in between. IC-BE-THOR-PEAK, IC-BE-CORD-HP."""
 
 from datetime import datetime, timedelta
 from typing import Any
