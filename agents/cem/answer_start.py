@@ -27,6 +27,8 @@ from contracts.own_plans import AnnounceStart, HousePower, StartClear, StartWarn
 from contracts.reasons import Reason
 
 GENERATORS = ("pv", "fuelcell")
+REMOTE_CONTROLLED = ("switch", "hvac")
+"""Without a mind of their own: relays, and air conditioners as the source's own example. IEC-JWG211x-ROLES."""
 
 
 def inside(start: time, end: time, now: time) -> bool:
@@ -145,9 +147,11 @@ class AnswerStart:
 
     def _watch_switches(self, name: str) -> None:
         device, wish = self.premises.by_name(name), self.wishes.of(name)
-        if device is None or wish is None or device.announce.device_class != "switch" or device.on:
+        if device is None or device.announce.device_class not in REMOTE_CONTROLLED:
             return
-        if not wish.off and max(wish.setpoint_w or 0.0, wish.lower_w or 0.0) > 0:
+        if wish is None or wish.off or max(wish.setpoint_w or 0.0, wish.lower_w or 0.0) <= 0:
+            self._clear(device.name)  # nobody wants it on any more
+        elif not device.on:
             self.check(device)
 
     # ------------------------------------------------------------ telling
