@@ -35,7 +35,7 @@ async def alive(
             await bus.close()
 
 
-async def until(fact: Callable[[], object], wall_s: float = 20.0, *, show: Callable[[], object] = lambda: "") -> None:
+async def until(fact: Callable[[], object], wall_s: float = 60.0, *, show: Callable[[], object] = lambda: "") -> None:
     """Wait for a fact; a fact that does not come is a failure, not a timing. ``show`` is told with it."""
     with anyio.move_on_after(wall_s):
         while not fact():  # noqa: ASYNC110  facts of other processes and servers set no event

@@ -44,6 +44,8 @@ class ScriptedGuard:
     words: Words
     system: Address
     beats: bool = False
+    seen: int = 0
+    """How many states were said before the one that was waited for last."""
 
     # ------------------------------------------------------------ saying
 
@@ -100,12 +102,14 @@ class ScriptedGuard:
         return [envelope["body"] for _, envelope in self.words.of("limit_state")]
 
     async def until(self, state: str, direction: Direction, bound_w: float | None) -> dict[str, Any]:
-        """Until the system says this state and bound last."""
+        """Until the system says this state and bound, from what was waited for last on."""
 
         def there(_: Words) -> dict[str, Any] | None:
-            said = self.states()[-1:]
-            fits = said and said[0]["state"] == state and said[0][f"{direction}_w"] == bound_w
-            return said[0] if fits else None
+            for number, said in enumerate(self.states()[self.seen :], self.seen):
+                if said["state"] == state and said[f"{direction}_w"] == bound_w:
+                    self.seen = number
+                    return said
+            return None
 
         try:
             found: dict[str, Any] = await self.words.until(there)
@@ -123,7 +127,7 @@ class ScriptedGuard:
 
 @asynccontextmanager
 async def system(
-    *, speed: float = 240.0, controlled: Direction | None = None, **settings: Any
+    *, speed: float = 120.0, controlled: Direction | None = None, **settings: Any
 ) -> AsyncIterator[ScriptedGuard]:
     """Our CEM with both failsafe values of the test specification, and its guard."""
     async with grid(GUARD, SYSTEM, speed=speed) as run, anyio.create_task_group() as tasks:

@@ -52,7 +52,7 @@ FAULTS: list[tuple[str, object, type[DriverError]]] = [
 
 async def until_ok(driver: Device) -> None:
     """Reads until the device answers, as its agent would."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not driver.health.ok:
             driver.retry_now()
             with suppress(DriverError):

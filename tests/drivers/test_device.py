@@ -41,7 +41,7 @@ async def device(file: str | DeviceFile) -> AsyncIterator[tuple[Device, Simulate
     unit, clock = SimulatedUnit(form, form.line.unit), RunClock()
     gateway = Gateway([unit])
     await gateway.start()
-    driver = await Device.open(form, "127.0.0.1", gateway.port, clock=clock)
+    driver = await Device.open(form, "127.0.0.1", gateway.port, clock=clock, timeout_s=10.0)
     try:
         yield driver, unit, clock
     finally:
@@ -51,7 +51,7 @@ async def device(file: str | DeviceFile) -> AsyncIterator[tuple[Device, Simulate
 
 def run(scenario: Callable[[], Awaitable[None]], runner: Callable[..., None] = asyncio.run) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(scenario(), 30)
+        await asyncio.wait_for(scenario(), 100)
 
     runner(bounded())
 

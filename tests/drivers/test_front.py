@@ -21,11 +21,13 @@ from world.modbus import Gateway, SimulatedUnit
 
 INVERTER = load("sunspec_inverter")
 METER = load("eastron_sdm630")
+PATIENT = FrontSettings(timeout_s=5.0)
+"""Where nobody is to be too late, however busy the machine is."""
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(scenario(), 30)
+        await asyncio.wait_for(scenario(), 100)
 
     asyncio.run(bounded())
 
@@ -101,7 +103,7 @@ async def bench(*numbers: int, settings: FrontSettings | None = None) -> AsyncIt
     units = {number: SimulatedUnit(METER, number) for number in numbers}
     gateway = Gateway(units.values())
     await gateway.start()
-    front = Front((gateway.host, gateway.port), settings)
+    front = Front((gateway.host, gateway.port), settings or PATIENT)
     await front.start()
     made = Bench(gateway, units, front)
     loop = asyncio.get_running_loop()
@@ -165,12 +167,12 @@ def test_devices_of_five_agents_read_and_write_through_it_unchanged() -> None:
         units = [SimulatedUnit(INVERTER, number) for number in range(1, 6)]
         gateway = Gateway(units)
         await gateway.start()
-        front = Front((gateway.host, gateway.port))
+        front = Front((gateway.host, gateway.port), PATIENT)
         await front.start()
-        lines = [Line("127.0.0.1", front.port, 2.0) for _ in units]  # as in five processes
+        lines = [Line("127.0.0.1", front.port, 10.0) for _ in units]  # as in five processes
         try:
             for number, line in enumerate(lines, 1):
-                line.add(number, LineDefaults(timeout_s=2.0))
+                line.add(number, LineDefaults(timeout_s=10.0))
             devices = [Device(INVERTER, line, number, WallClock()) for number, line in enumerate(lines, 1)]
 
             async def use(number: int, device: Device) -> None:
@@ -193,7 +195,7 @@ def test_devices_of_five_agents_read_and_write_through_it_unchanged() -> None:
 def test_writes_go_before_reads_that_wait_and_units_take_turns() -> None:
     async def scenario() -> None:
         async with bench(1, 2) as at:
-            at.units[1].faults.delay_s = 0.02
+            at.units[1].faults.delay_s = 0.3
             one, two = await at.master(), await at.master()
             for tid in range(4):
                 one.ask(tid, 1, read_pdu(tid))
@@ -212,7 +214,7 @@ def test_writes_go_before_reads_that_wait_and_units_take_turns() -> None:
 
 def test_the_gap_is_kept_whoever_asks() -> None:
     async def scenario() -> None:
-        async with bench(1, 2, settings=FrontSettings(gap_ms=30)) as at:
+        async with bench(1, 2, settings=FrontSettings(gap_ms=30, timeout_s=5.0)) as at:
             masters = [await at.master() for _ in range(3)]
             for unit in at.units.values():
                 unit.faults.delay_s = 0.01
@@ -230,7 +232,7 @@ def test_the_gap_is_kept_whoever_asks() -> None:
 
 def test_a_silent_unit_is_left_alone_and_its_neighbours_are_served() -> None:
     async def scenario() -> None:
-        async with bench(1, 2, settings=FrontSettings(timeout_s=0.2)) as at:
+        async with bench(1, 2, settings=FrontSettings(timeout_s=5.0, unit_timeout_s={1: 0.2})) as at:
             dead, well = await at.master(), await at.master()
             at.units[1].faults.silent = True
             assert await dead.exchange(1, read_pdu(0x34)) == refused(4, NO_ANSWER)
@@ -238,7 +240,9 @@ def test_a_silent_unit_is_left_alone_and_its_neighbours_are_served() -> None:
             for _ in range(20):
                 assert await dead.exchange(1, read_pdu(0x34)) == refused(4, NO_ANSWER)
                 assert (await well.exchange(2, read_pdu(0x34)))[0] == 4
-            assert at.units[1].requests <= asked + 2  # what is not sent keeps nobody waiting
+            assert (
+                at.units[1].requests <= asked + 5
+            )  # as often as its pauses double within this test; what is not sent keeps nobody waiting
             at.units[1].faults.silent = False
             await until_said(dead, 1, 4)
 
@@ -262,12 +266,12 @@ def test_the_pause_of_a_dead_unit_grows() -> None:
 
 def test_a_late_answer_is_nobodys() -> None:
     async def scenario() -> None:
-        async with bench(1, 2, settings=FrontSettings(timeout_s=0.4)) as at:
+        async with bench(1, 2, settings=FrontSettings(timeout_s=1.5)) as at:
             master = await at.master()
-            at.units[1].faults.delay_s = 0.5
+            at.units[1].faults.delay_s = 1.7
             at.units[2].put({"power_w": 5.0})
             assert await master.exchange(1, read_pdu(0x34), 1) == refused(4, NO_ANSWER)
-            at.units[2].faults.delay_s = 0.2  # the answer of the first comes while this one is open
+            at.units[2].faults.delay_s = 0.5  # the answer of the first comes while this one is open
             assert (await master.exchange(2, read_pdu(0x34), 2))[2:] == struct.pack(">f", 5.0)
             at.units[2].faults.delay_s = 0.0
             assert (await master.exchange(2, read_pdu(0x34), 3))[2:] == struct.pack(">f", 5.0)
@@ -359,7 +363,7 @@ def test_what_a_master_sends_in_pieces_or_with_a_strange_function_is_answered() 
 )
 def test_nonsense_from_a_gateway_is_no_answer_and_never_somebody_elses(said: bytes) -> None:
     async def scenario() -> None:
-        async with bench(1, 2, settings=FrontSettings(timeout_s=0.2)) as at:
+        async with bench(1, 2, settings=FrontSettings(timeout_s=5.0, unit_timeout_s={1: 0.2})) as at:
             master = await at.master()
             at.units[1].faults.garbage = said
             at.units[2].put({"power_w": 5.0})
@@ -373,7 +377,7 @@ def test_nonsense_from_a_gateway_is_no_answer_and_never_somebody_elses(said: byt
 def test_random_bytes_of_either_side_never_end_it() -> None:
     async def scenario() -> None:
         chance = random.Random(5)
-        async with bench(1, 2, settings=FrontSettings(timeout_s=0.05)) as at:
+        async with bench(1, 2, settings=FrontSettings(timeout_s=5.0, unit_timeout_s={1: 0.05})) as at:
             at.units[2].put({"power_w": 5.0})
             well = await at.master()
             for _ in range(60):
@@ -392,9 +396,9 @@ def test_random_bytes_of_either_side_never_end_it() -> None:
 
 def test_a_full_queue_says_busy_and_what_waited_too_long_is_not_sent() -> None:
     async def scenario() -> None:
-        async with bench(1, 2, settings=FrontSettings(queue=4, timeout_s=0.3, unit_timeout_s={2: 0.05})) as at:
+        async with bench(1, 2, settings=FrontSettings(queue=4, timeout_s=5.0, unit_timeout_s={2: 0.05})) as at:
             master = await at.master()
-            at.units[1].faults.delay_s = 0.1
+            at.units[1].faults.delay_s = 0.6
             for tid in range(8):
                 master.ask(tid, 1, read_pdu(0x34))
             await until(lambda: at.seen)
@@ -411,7 +415,7 @@ def test_what_a_master_asked_for_that_hung_up_is_not_sent() -> None:
     async def scenario() -> None:
         async with bench(1, 2) as at:
             one, two = await at.master(), await at.master()
-            at.units[1].faults.delay_s = 0.1
+            at.units[1].faults.delay_s = 0.6
             one.ask(1, 1, read_pdu(0x34))
             await until(lambda: at.seen)
             two.ask(1, 2, write_pdu(0x0C, 1))
@@ -427,7 +431,7 @@ def test_what_a_master_asked_for_that_hung_up_is_not_sent() -> None:
 
 def test_a_driver_takes_its_refusals_as_typed_errors_with_cause_and_remedy_and_backs_off() -> None:
     async def scenario() -> None:
-        async with bench(1, 2, settings=FrontSettings(timeout_s=0.1)) as at:
+        async with bench(1, 2, settings=FrontSettings(timeout_s=5.0, unit_timeout_s={1: 0.1})) as at:
             line = Line("127.0.0.1", at.front.port, 1.0)
             for unit in (1, 2):
                 line.add(unit, LineDefaults())

@@ -46,7 +46,7 @@ async def served(
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(scenario(), 30)
+        await asyncio.wait_for(scenario(), 100)
 
     asyncio.run(bounded())
 
@@ -144,7 +144,7 @@ def test_a_dead_unit_backs_off_and_does_not_block_its_neighbours(monkeypatch: py
 def test_a_mended_unit_is_asked_again_by_itself() -> None:
     async def scenario() -> None:
         async with served(1) as (gateway, units, _):
-            device = await Device.open(METER, "127.0.0.1", gateway.port, 1, clock=WallClock(), timeout_s=0.3)
+            device = await Device.open(METER, "127.0.0.1", gateway.port, 1, clock=WallClock(), timeout_s=1.0)
             units[1].faults.silent = True
             with pytest.raises(NoAnswerError):
                 await device.read()
@@ -275,7 +275,7 @@ def test_a_connection_that_went_dead_without_a_word_is_made_anew() -> None:
 
         path = await asyncio.start_server(black_hole_first, "127.0.0.1", 0)
         port = path.sockets[0].getsockname()[1]
-        device = await Device.open(METER, "127.0.0.1", port, 1, clock=WallClock(), timeout_s=0.3)
+        device = await Device.open(METER, "127.0.0.1", port, 1, clock=WallClock(), timeout_s=1.0)
         for _ in range(MOST_SILENCES):
             with pytest.raises(NoAnswerError):
                 await device.read()

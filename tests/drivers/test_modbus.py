@@ -54,7 +54,7 @@ def framed(pdu: bytes, *, tid: int = 0, unit: int = 0):  # type: ignore[no-untyp
     return answer
 
 
-async def against(scripts: list[object], expected: list[type[DriverError] | None], timeout_s: float = 0.4) -> Hostile:
+async def against(scripts: list[object], expected: list[type[DriverError] | None], timeout_s: float = 1.0) -> Hostile:
     hostile = Hostile(list(scripts))
     server = await asyncio.get_running_loop().create_server(hostile, "127.0.0.1", 0)
     problems: list[dict[str, object]] = []

@@ -89,10 +89,11 @@ def stated(site: str, words: Words, after: float = 0.0) -> bool:
 
 @pytest.mark.use_case("limits.lpc")
 async def test_a_site_that_joins_hears_heartbeat_limits_and_failsafe_values_within_60_s() -> None:
-    async with street() as (run, _, words):
+    async with street(speed=10.0) as (run, _, words):
         await run.start(DSO)
-        joined = run.clock.now()
         await run.start("h01.cem.main", {"nominal_production_w": 10_000.0})
+        (_, first), *_ = await words.until(lambda w: w.of("constraints"))
+        joined = at(first)
         await words.until(lambda w: stated("h01", w, joined))
         heard = [to("h01", words, "heartbeat", joined)[0], *to("h01", words, "set_limit", joined)[:2]]
         assert all(datetime.fromisoformat(e["at"]).timestamp() - joined <= 60 for e in heard)
@@ -105,7 +106,7 @@ async def test_a_site_that_joins_hears_heartbeat_limits_and_failsafe_values_with
 
 @pytest.mark.use_case("limits.lpc")
 async def test_heartbeats_come_at_least_every_60_s() -> None:
-    async with street() as (run, _, words):
+    async with street(speed=30.0) as (run, _, words):
         await run.start(DSO)
         await run.start("h01.cem.main")
         await words.until(lambda w: len(to("h01", w, "heartbeat")) >= 8)
@@ -115,7 +116,7 @@ async def test_heartbeats_come_at_least_every_60_s() -> None:
 
 @pytest.mark.use_case("limits.lpc")
 async def test_a_site_whose_link_was_cut_hears_everything_anew() -> None:
-    async with street() as (run, _, words):
+    async with street(speed=20.0) as (run, _, words):
         await run.start(DSO)
         await run.start("h01.cem.main")
         await words.until(lambda w: stated("h01", w))
@@ -168,10 +169,10 @@ async def test_limits_survive_the_end_of_the_control_room_and_are_stated_again()
         await run.start("h02.cem.main")
         await run.start(DSO, SMALL)
         await words.until(lambda _: feeder.total_w <= 10_000)
-        held = HELD["h01"]["consumption"]
-        assert held is not None
         feeder.measures = False  # a control room that has just come back sees nothing yet
         await run.stop(DSO)
+        held = HELD["h01"]["consumption"]
+        assert held is not None
         again = run.clock.now()
         await run.start(DSO, SMALL)
         await words.until(lambda w: stated("h01", w, again) and stated("h02", w, again))
@@ -189,7 +190,7 @@ async def test_an_overload_is_shared_floors_hold_and_limits_are_lifted_when_it_i
         await run.start(DSO, SMALL)
         await words.until(lambda _: feeder.total_w <= 10_000)
         assert HELD["h02"]["consumption"] >= 5_500  # type: ignore[operator]
-        asked = [e["body"] for e in to("h01", words, "set_limit") if e["body"]["active"]]
+        asked = await words.until(lambda w: [e["body"] for e in to("h01", w, "set_limit") if e["body"]["active"]])
         assert asked[0]["reason"]["code"] == "fair_share"
         assert asked[0]["reason"]["inputs"]["floor_w"] == 4_200.0
         feeder.wishes_w = {"h01": 1_000.0, "h02": 1_000.0}

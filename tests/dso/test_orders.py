@@ -67,12 +67,12 @@ async def test_an_emergency_goes_to_all_sites_and_each_confirmation_is_told() ->
             ("h01", True, "confirmed"),
             ("h02", True, "confirmed"),
         ]
-        said = told(words, "begin_emergency")
+        said = await words.until(lambda w: len(found := told(w, "begin_emergency")) > 1 and found)
         assert [(s["level"], s["duration_s"], s["confirm"]) for s in said] == [("severe", 600.0, True)] * 2
         ended = await order(console, order_all_clear, OrderAllClear(sites=("h01",)))
         assert isinstance(ended, Done)
         assert [o.site for o in ended.outcomes] == ["h01"]
-        assert len(words.of("end_emergency")) == 1
+        assert len(await words.until(lambda w: w.of("end_emergency"))) == 1
 
 
 @pytest.mark.use_case("limits.emergency")
@@ -93,7 +93,7 @@ async def test_a_congestion_command_is_taken_and_answered() -> None:
     async with control_room("h01") as (_, console, words):
         taken = await order(console, order_command, OrderCommand(site="h01", kind="emergency", upper_w=1000.0))
         assert isinstance(taken, Done)
-        assert told(words, "control_command")[0]["upper_w"] == 1000.0
+        assert (await words.until(lambda w: told(w, "control_command")))[0]["upper_w"] == 1000.0
         nobody = await order(console, order_command, OrderCommand(site="h99", kind="clearance"))
         assert isinstance(nobody, NotDone)
         assert nobody.reason.code == "unknown_site"

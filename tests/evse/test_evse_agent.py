@@ -91,7 +91,7 @@ async def test_an_order_that_makes_no_sense_is_refused(order: dict[str, object],
 
 async def test_an_order_that_is_not_renewed_ends_in_the_safe_state() -> None:
     async with charging() as (_, words, cem, hardware):
-        await cem.order(EVSE, upper_w=11_000.0, hold_s=60.0)
+        await cem.order(EVSE, upper_w=11_000.0, hold_s=600.0)
         await cem.order(EVSE, upper_w=9_000.0, hold_s=60.0)
         first = await words.until(lambda w: events(w, "failsafe"))
         assert first[0]["reason"]["code"] == "hold_expired"
@@ -113,7 +113,7 @@ async def test_minimum_on_time_holds_unless_it_is_urgent() -> None:
 
 
 async def test_after_a_restart_the_order_still_holds_and_its_hold_still_runs_out() -> None:
-    async with charging() as (run, words, cem, hardware):
+    async with charging(speed=20.0) as (run, words, cem, hardware):  # it is back long before the hold is over
         await cem.order(EVSE, upper_w=6_900.0, hold_s=240.0)
         await run.stop(EVSE)
         hardware["car"].put({"current_limit_a": 15.9})  # somebody power-cycled the station meanwhile
@@ -121,7 +121,8 @@ async def test_after_a_restart_the_order_still_holds_and_its_hold_still_runs_out
         await eventually(lambda: hardware["car"].get("current_limit_a") == 10.0)
         await words.until(lambda w: events(w, "failsafe"))
         assert hardware["car"].get("current_limit_a") == 6.0
-        assert [who for who, _ in cem.announced] == [EVSE, EVSE]
+        await eventually(lambda: len(cem.announced) > 1)
+        assert {who for who, _ in cem.announced} == {EVSE}
 
 
 async def test_hardware_that_loses_the_order_is_told_again_and_the_home_hears_of_it() -> None:
@@ -130,7 +131,7 @@ async def test_hardware_that_loses_the_order_is_told_again_and_the_home_hears_of
         hardware["car"].put({"current_limit_a": 15.9})
         lost = await words.until(lambda w: events(w, "fault"))
         assert lost[0]["reason"]["code"] == "order_lost"
-        assert hardware["car"].get("current_limit_a") == 10.0
+        await eventually(lambda: hardware["car"].get("current_limit_a") == 10.0)
 
 
 @pytest.mark.use_case("ops.device-watch")
@@ -156,9 +157,9 @@ async def test_a_silent_station_is_a_fault_and_its_last_value_is_never_told_as_n
 async def test_garbage_from_the_hardware_changes_nothing_but_the_reading(garbage: bytes) -> None:
     async with charging(speed=10.0) as (_, words, cem, hardware):
         hardware["car"].faults.garbage = garbage
-        await words.until(lambda w: events(w, "fault"), within_wall_s=40)
+        await words.until(lambda w: events(w, "fault"))
         hardware["car"].faults.garbage = b""
-        await words.until(lambda w: w.of("device_reading")[-1][1]["body"]["operating"] == "running", within_wall_s=40)
+        await words.until(lambda w: w.of("device_reading")[-1][1]["body"]["operating"] == "running")
         assert isinstance(await cem.order(EVSE, upper_w=6_900.0), PowerApplied)
 
 
@@ -186,30 +187,32 @@ async def test_it_announces_itself_until_it_is_welcome_and_again_when_the_cem_do
         known = len(cem.announced)
         cem.bus.say(Inventory(devices={EVSE: announce}), home=True)
         cem.bus.say(Inventory(devices={}), home=True)
-        await eventually(lambda: len(cem.announced) == known + 1)
+        await eventually(lambda: len(cem.announced) > known)
 
 
 async def test_who_is_listed_as_something_else_says_what_it_is() -> None:
     """Somebody with its key has announced another device in its place: that does not outlast him."""
     async with charging() as (_, _words, cem, _hardware):
-        await eventually(lambda: len(cem.announced) == 1)
-        announce = cem.announced[-1][1]
+        announce = (await cem.newcomer())[1]
+        known = len(cem.announced)
         lie = msgspec.structs.replace(announce, functions=("measure",), nominal_upper_w=1.0)
         cem.bus.say(Inventory(devices={EVSE: lie}), home=True)
-        await eventually(lambda: len(cem.announced) == 2)
+        await eventually(lambda: len(cem.announced) > known)
         assert cem.announced[-1][1] == announce
+        known = len(cem.announced)
         cem.bus.say(Inventory(devices={EVSE: announce}), home=True)
         cem.bus.say(Inventory(devices={}), home=True)
-        await eventually(lambda: len(cem.announced) == 3)
+        await eventually(lambda: len(cem.announced) > known)
 
 
 async def test_a_cem_that_starts_anew_is_told_again() -> None:
     async with charging() as (_, _words, cem, _hardware):
-        await eventually(lambda: len(cem.announced) == 1)
+        await cem.newcomer()
+        known = len(cem.announced)
         hello = Hello(role="cem", software="test")
         cem.bus.say(hello, home=True)
         cem.bus.say(hello, home=True)  # long before its period is over: another life
-        await eventually(lambda: len(cem.announced) == 2)
+        await eventually(lambda: len(cem.announced) > known)
 
 
 async def test_who_is_turned_away_keeps_working_and_asks_again() -> None:

@@ -82,7 +82,7 @@ async def test_under_a_small_bound_the_car_goes_on_on_one_phase_and_its_charge_i
             return said[-1] if said else {"power_w": 0.0, "soc_percent": None}
 
         await words.until(lambda _: all(float(str(last(one)["power_w"])) > 10_000 for one in addresses))
-        assert last("h07.evse.2")["soc_percent"] == pytest.approx(50, abs=2)
+        assert 48 <= float(str(last("h07.evse.2")["soc_percent"])) <= 75  # half full when it came, charging since
         assert last("h07.evse.1")["soc_percent"] is None
         applied = await cem.order("h07.evse.1", upper_w=3_000.0)
         assert isinstance(applied, PowerApplied)

@@ -142,7 +142,7 @@ async def ask(bus: Bus, **word: Any) -> ForecastIs | ForecastUnknown | Lapsed:
 @pytest.mark.anyio
 async def test_it_answers_on_the_bus_and_says_when_it_cannot(tmp_path: Path) -> None:
     sunny(tmp_path, 500.0)
-    async with grid(FORECASTER, CEM, speed=10.0) as run:
+    async with grid(FORECASTER, CEM, speed=1.0) as run:
         await run.start(FORECASTER, {"weather": str(tmp_path / "500.0.csv")})
         cem = await run.bus(CEM)
         sun = await ask(cem)

@@ -4,7 +4,7 @@ import pytest
 
 from contracts.device import PowerApplied, PowerRefused
 from contracts.device_form import Value
-from tests.support.grid import grid
+from tests.support.grid import eventually, grid
 from tests.support.home import SCRIPTED_CEM, home_cem, products
 
 pytestmark = pytest.mark.anyio
@@ -32,17 +32,18 @@ async def test_it_runs_on_order_within_its_bound_and_answers_the_handshake() -> 
         words = await run.words("h07")
         cem = await home_cem(run)
         await run.start(CHP, {**hardware.line("chp"), "rating_w": 4_000.0, "minimum_on_s": 0.0, "minimum_off_s": 0.0})
-        await words.until(lambda _: cem.announced)
-        announce = cem.announced[0][1]
+        announce = (await cem.newcomer())[1]
         assert (announce.device_class, announce.nominal_lower_w, announce.minimum_run_w) == ("fuelcell", -4_000, 2_000)
         applied = await cem.order(CHP, setpoint_w=-4_000.0, lower_w=-3_000.0)
         assert isinstance(applied, PowerApplied)
         assert (applied.lower_w, applied.upper_w, applied.setpoint_w) == (-3_000.0, 0.0, -3_000.0)
         assert (chp.get("power_setpoint_percent"), chp.get("control_mode")) == (75.0, "follow")
         chp.put({"state": "running", "power_w": -3_000, "heartbeat": 18})
-        await words.until(lambda _: 18 in answers)
-        reading = words.of("device_reading")[-1][1]["body"]
-        await words.until(lambda w: w.of("device_reading")[-1][1]["body"]["power_w"] == -3_000)
+        await eventually(lambda: 18 in answers)
+        said = await words.until(
+            lambda w: [e["body"] for _, e in w.of("device_reading") if e["body"]["power_w"] == -3_000]
+        )
+        reading = said[0]
         assert reading["temperature_c"] == 52.0
         less = await cem.order(CHP, lower_w=-1_000.0)
         assert isinstance(less, PowerApplied)

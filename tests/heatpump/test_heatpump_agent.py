@@ -4,7 +4,7 @@ import pytest
 
 from contracts.device import PowerApplied
 from contracts.device_form import Value
-from tests.support.grid import grid
+from tests.support.grid import eventually, grid
 from tests.support.home import SCRIPTED_CEM, home_cem, products
 
 pytestmark = pytest.mark.anyio
@@ -20,13 +20,12 @@ async def test_a_bound_is_in_the_power_register_and_renewed() -> None:
     ):
         writes: list[object] = []
         hardware["pump"].on_write = lambda _name, value: writes.append(value)
-        words = await run.words("h07")
         cem = await home_cem(run)
         await run.start(PUMP, {**hardware.line("pump"), "rating_w": 4_000.0})
         applied = await cem.order(PUMP, upper_w=1_500.0)
         assert isinstance(applied, PowerApplied)
         assert (applied.upper_w, hardware["pump"].get("power_setpoint_w")) == (1_500.0, 1_500)
-        await words.until(lambda _: len(writes) >= 3)
+        await eventually(lambda: len(writes) >= 3)
         assert set(writes) == {1_500}
 
 

@@ -29,8 +29,7 @@ async def test_it_joins_is_stopped_and_resumes_where_its_user_left_it() -> None:
         words = await run.words("h07")
         cem = await home_cem(run)
         await run.start(SPLIT, {**hardware.line("split"), "rating_w": 1_000.0, "minimum_off_s": 0.0})
-        await words.until(lambda _: cem.announced)
-        assert cem.announced[0][1].device_class == "hvac"
+        assert (await cem.newcomer())[1].device_class == "hvac"
         reading = (await words.until(lambda w: w.of("device_reading")))[0][1]["body"]
         assert (reading["temperature_c"], reading["power_w"], reading["quality"]) == (26.5, 1_000.0, "estimated")
         stopped = await cem.order(SPLIT, upper_w=400.0)

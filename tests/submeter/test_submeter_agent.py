@@ -24,7 +24,8 @@ async def test_it_says_what_flows_in_its_circuit_and_refuses_orders() -> None:
         body = (await words.until(lambda w: w.of("device_reading")))[0][1]["body"]
         assert (body["power_w"], body["lower_w"], body["upper_w"]) == (900.0, 900.0, 900.0)
         await words.until(lambda w: w.of("device_reading")[-1][1]["body"]["energy_wh"] > 10)
-        assert [(who, one.device_class, one.measures) for who, one in cem.announced] == [(METER, "submeter", "switch1")]
+        who, one = await cem.newcomer()
+        assert (who, one.device_class, one.measures) == (METER, "submeter", "switch1")
         refused = await cem.order(METER, upper_w=100.0)
         assert isinstance(refused, PowerRefused)
         assert refused.reason.code == "no_control"

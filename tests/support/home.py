@@ -31,7 +31,7 @@ from contracts.kit import Lapsed
 from contracts.metering import ContractNotice
 from contracts.reasons import Reason
 from contracts.roles import CEM, METER
-from tests.support.grid import Grid
+from tests.support.grid import Grid, eventually
 from world.modbus import Gateway, SimulatedUnit
 
 BECAUSE = Reason(code="test", text="the test wants it")
@@ -69,6 +69,11 @@ class HomeCem:
     announced: list[tuple[str, Announce]]
     silent: bool = False
     turn_away: bool = False
+
+    async def newcomer(self) -> tuple[str, Announce]:
+        """Who announced itself first: what it says meanwhile may be heard before that."""
+        await eventually(lambda: self.announced)
+        return self.announced[0]
 
     async def welcome(self, talk: Talk, announce: Announce) -> None:
         self.announced.append((str(talk.peer), announce))

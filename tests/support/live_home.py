@@ -214,7 +214,10 @@ async def live_home(folder: Path, *, start: bool = True, speed: float = 6.0) -> 
     async with products(car=("abb_terra_ac", 10, CAR), meter=("eastron_sdm630", 1, MAINS)) as hardware:
         file = folder / "live.toml"
         file.write_text(TOPOLOGY.format(port=hardware.gateway.port))
-        async with grid(shape=load(file), speed=speed, folder=folder) as run, anyio.create_task_group() as tasks:
+        async with (
+            grid(shape=load(file), speed=speed, folder=folder, processes=True) as run,
+            anyio.create_task_group() as tasks,
+        ):
             here = LiveHome(run, file, hardware, await run.words("h07"), await run.words())
             here.dso = await run.bus(DSO, lambda bus: bus.on(Heartbeat, lambda _m, _h: None))
             tasks.start_soon(here.physics)

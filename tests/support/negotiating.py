@@ -58,9 +58,9 @@ class Lead:
         offer = self.known.offers.get(Address.parse(device))
         return None if offer is None else offer.flexibility
 
-    async def offer(self, device: str, there: Callable[[Any], object] = bool, wall_s: float = 20.0) -> Flexibility:
+    async def offer(self, device: str, there: Callable[[Any], object] = bool) -> Flexibility:
         """Wait for an offer that suits."""
-        await eventually(lambda: there(self.offered(device)), wall_s)
+        await eventually(lambda: there(self.offered(device)))
         return self.offered(device)  # type: ignore[no-any-return]
 
     async def instruct(
@@ -78,9 +78,9 @@ class Lead:
         told = self.known.progress.get(Address.parse(device))
         return None if told is None else (told.state, told.reason.code)
 
-    async def tells(self, device: str, state: str, wall_s: float = 20.0) -> str:
+    async def tells(self, device: str, state: str) -> str:
         """Wait until it has told that state; returns the reason's code."""
-        await eventually(lambda: (self.progress(device) or ("", ""))[0] == state, wall_s)
+        await eventually(lambda: (self.progress(device) or ("", ""))[0] == state)
         told = self.progress(device)
         assert told is not None
         return told[1]

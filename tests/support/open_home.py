@@ -56,11 +56,11 @@ class OpenHome:
         readings = self.words.of("gcp_reading")
         return float(readings[-1][1]["body"]["power_w"]) if readings else 0.0
 
-    async def until(self, there: Any, within_wall_s: float = 20.0) -> Any:
-        return await self.words.until(lambda _w: there(), within_wall_s)
+    async def until(self, there: Any) -> Any:
+        return await self.words.until(lambda _w: there())
 
-    async def beyond_until(self, there: Any, within_wall_s: float = 20.0) -> Any:
-        return await self.beyond.until(lambda _w: there(), within_wall_s)
+    async def beyond_until(self, there: Any) -> Any:
+        return await self.beyond.until(lambda _w: there())
 
     async def metered(self, below_w: float = 1e9, above_w: float = -1e9, times: int = 3) -> list[float]:
         """Wait until that many readings of the connection point in a row lie between; returns them."""

@@ -66,10 +66,14 @@ class PricedHome(Home):
         said = self.said("shown")
         return said[-1] if said else {}
 
-    async def price_at(self, at: float, receiver: str = APP) -> float:
-        """What was told last for an instant."""
-        info = (await self.until(lambda: self.infos(receiver)))[-1]
-        return price_at(info["slots"], at)
+    async def until_price(self, at: float, eur_per_kwh: float, receiver: str = APP) -> None:
+        """Until that is what was told last for an instant."""
+
+        def told() -> bool:
+            infos = self.infos(receiver)
+            return bool(infos) and abs(price_at(infos[-1]["slots"], at) - eur_per_kwh) < 1e-6
+
+        await self.until(told)
 
 
 def price_at(told: Sequence[Mapping[str, Any]], at: float) -> float:

@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.device import PowerApplied, PowerRefused
-from tests.support.grid import grid
+from tests.support.grid import eventually, grid
 from tests.support.home import SCRIPTED_CEM, home_cem, products
 from tests.support.simulated_home import simulated
 from world.spec import DeviceSpec
@@ -29,7 +29,7 @@ async def test_a_light_is_dimmed_switched_and_given_back_and_the_world_follows()
         await words.until(lambda w: w.of("device_reading")[-1][1]["body"]["operating"] == "off")
         assert isinstance(await cem.order(LIGHT), PowerApplied)
         assert (home.shows("switch1", "enabled"), home.shows("switch1", "dim_percent")) == (True, 100)
-        assert [who for who, _ in cem.announced] == [LIGHT]
+        assert (await cem.newcomer())[0] == LIGHT
 
 
 async def test_a_plug_that_somebody_switches_by_hand_under_an_order_is_told_again_and_without_one_left_alone() -> None:
@@ -44,7 +44,7 @@ async def test_a_plug_that_somebody_switches_by_hand_under_an_order_is_told_agai
         assert isinstance(await cem.order(PLUG, standby=True), PowerApplied)
         hardware["plug"].put({"enabled": True})
         await words.until(lambda w: [e for _, e in w.of("device_event") if e["body"]["reason"]["code"] == "order_lost"])
-        assert hardware["plug"].get("enabled") is False
+        await eventually(lambda: hardware["plug"].get("enabled") is False)
         assert isinstance(await cem.order(PLUG), PowerApplied)
         assert hardware["plug"].get("enabled") is True
         hardware["plug"].put({"enabled": False, "power_w": 0})

@@ -166,7 +166,7 @@ async def test_no_slot_of_the_day_exceeds_the_capacity_and_the_building_gets_its
         await run.start(ESP, {"shaving": SHAVING, "time_zone": "Asia/Tokyo"})  # the day ends five hours from now
         app = await run.bus(APP)
         await app.tell_durably(Address.parse(ESP), ComfortFeedback(comfort="too_cold"))
-        reports = await words.until(lambda w: w.of("performance_report"), 60.0)
+        reports = await words.until(lambda w: w.of("performance_report"))
         report = reports[0][1]["body"]
         assert report["slots_above"] == 0
         assert 8_500.0 < report["highest_w"] <= CONTRACTED_W

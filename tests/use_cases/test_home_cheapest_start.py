@@ -58,6 +58,8 @@ async def test_the_cheapest_start_that_ends_in_time_moves_with_the_tariff_until_
         home.run.clock_file.set_speed(300.0)
         ran = (await home.until(lambda: begun(home)))[0]
         home.run.clock_file.set_speed(60.0)
+        moved = starts(home)[-1]
+        assert sooner <= moved < cheap
         assert timedelta(0) <= datetime.fromisoformat(ran["start"]) - moved < timedelta(minutes=5)
         await home.metered(above_w=2_000.0)
         await home.until(lambda: why(plans(home)[-1]) == "runs")

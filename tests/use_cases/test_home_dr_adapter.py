@@ -122,7 +122,7 @@ async def test_a_programmed_appliance_gets_options_and_runs_at_the_best() -> Non
         assert shown[0]["start"] == chosen["start"]
         assert s.home.shows("whitegoods1", "enabled") is False
         s.run.clock_file.set_speed(900.0)
-        await s.words.until(lambda w: s.said("show_schedule", state="started"), 40)
+        await s.words.until(lambda w: s.said("show_schedule", state="started"))
         begun = s.said("show_schedule", state="started")[0]["start"]
         assert abs(_seconds(begun) - _seconds(chosen["start"])) < 900
 

@@ -61,4 +61,4 @@ async def test_on_the_heat_pumps_broadcast_status_the_battery_discharges_until_i
             asked = words.index("take_control")
             assert "device_reading" in words[asked:], "it waits for the status"
             await h.until(lambda: battery.power_w == 0)
-            assert [n for n in h.said("display_notice") if "extra hot water is over" in n["text"]]
+            await h.until(lambda: [n for n in h.said("display_notice") if "extra hot water is over" in n["text"]])

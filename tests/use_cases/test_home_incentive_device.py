@@ -51,7 +51,7 @@ async def test_it_puts_its_energy_into_cheap_hours_and_takes_the_sun_without_any
         assert all(0.0 <= p["power_w"] <= 3_000.0 for p in plan)
         # what it does is its own: inside its plan, without a setpoint from the CEM
         await eventually(lambda: h.said("show_schedule", job="own plan"))
-        await eventually(lambda: h.said("device_reading")[-1] and len(h.said("own_plan")) >= 2, 30)
+        await eventually(lambda: h.said("device_reading")[-1] and len(h.said("own_plan")) >= 2)
         assert setpoints(h) == []
         # with the preference gone it is told no more
         await prefers(app, devices={"heatpump.1": DevicePreferences(plans_itself=False)})

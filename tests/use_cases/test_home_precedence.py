@@ -144,7 +144,7 @@ async def test_without_a_contract_nobody_orders_and_an_order_survives_the_energy
         refused = await order(esp, h, upper_w=0.0)
         assert isinstance(refused, OrderRefused)
         assert refused.reason.code == "no_contract"
-        assert isinstance(await order(aggregator, h, upper_w=5_000.0, for_s=300.0), OrderAccepted)
+        assert isinstance(await order(aggregator, h, upper_w=5_000.0, for_s=900.0), OrderAccepted)
         await h.metered(below_w=6_500.0)
         await h.run.stop(CEM)
         before = len(h.told("evse.1"))

@@ -70,7 +70,7 @@ async def test_fuel_cell_heat_pump_and_battery_follow_the_price() -> None:
         # dear: the cell runs, the pump does not, the battery sells
         first = await eventually(lambda: orders(h, "h07.fuelcell.1"))
         assert first[-1]["setpoint_w"] == pytest.approx(-4_000, abs=50)
-        await eventually(lambda: power(h, "h07.fuelcell.1") < -1_500, 40)
+        await eventually(lambda: power(h, "h07.fuelcell.1") < -1_500)
         sold = await eventually(lambda: orders(h, "h07.battery.1"))
         assert sold[-1]["setpoint_w"] < -4_000
         await eventually(lambda: power(h, "h07.battery.1") < -4_000)
@@ -84,7 +84,7 @@ async def test_fuel_cell_heat_pump_and_battery_follow_the_price() -> None:
         await eventually(lambda: len(orders(h, "h07.fuelcell.1")) == 2)
         last = orders(h, "h07.fuelcell.1")[-1]
         assert last["standby"] or (last["setpoint_w"] or 0.0) == 0.0
-        await eventually(lambda: power(h, "h07.heatpump.1") > 2_000, 40)
+        await eventually(lambda: power(h, "h07.heatpump.1") > 2_000)
         await eventually(lambda: h.said("gcp_reading")[-1]["power_w"] > -300)  # it covers the house, and sells nothing
         assert len(h.said("power_applied")) > answered
         # a hand on the battery is a conflict: it does not sell, whatever is paid
@@ -96,7 +96,7 @@ async def test_fuel_cell_heat_pump_and_battery_follow_the_price() -> None:
         # the cell's own controller does not follow: that is told as unsuccessful
         h.home.happens("fault", "fuelcell1", fault="deaf_to_writes")
         await h.prices(*[0.10] * 12)
-        told = await eventually(lambda: [n for n in h.said("display_notice") if "did not do it" in n["text"]], 30)
+        told = await eventually(lambda: [n for n in h.said("display_notice") if "did not do it" in n["text"]])
         assert told[0]["device"] == "fuelcell.1"
         tasks.cancel_scope.cancel()
 

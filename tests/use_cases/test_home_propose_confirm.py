@@ -138,7 +138,7 @@ async def test_a_change_that_cannot_be_kept_names_what_forbids_it_and_a_rejected
         late = instant(h.run.clock.now() // 900 * 900) + timedelta(hours=6)
         too_late = ChangePlan(user="ada", moves=(Move(device="whitegoods.1", start=late),))
         await ada.proposals.answer(lambda _proposal: too_late)
-        no = h.said("change_refused")[-1]
+        no = (await h.until(lambda: h.said("change_refused")))[-1]
         assert no["reason"]["code"] == "done_by"
         assert "has to be ready by" in no["reason"]["text"]
         await waiting(h, ada)

@@ -65,7 +65,7 @@ async def test_an_announced_duration_ends_it_without_a_message() -> None:
         await h.device("evse.1", 11_040.0)
         await h.lift()
         await h.metered(above_w=11_900)
-        await begin(h, duration_s=120.0)
+        await begin(h, duration_s=240.0)
         await h.metered(below_w=901)
         await h.metered(above_w=11_900)
 
@@ -76,7 +76,7 @@ async def test_a_scheduled_blackout_is_known_beforehand_and_severe_charges_the_b
         battery = await h.device("battery.1", 0.0)
         await h.lift()
         await h.metered(above_w=6000)
-        starts = h.run.clock.now() + 200.0
+        starts = h.run.clock.now() + 400.0
         await begin(h, level="severe", starts=instant(starts), duration_s=120.0)
         await h.until(lambda: battery.power_w == 5000.0)
         assert h.devices["evse.1"].power_w > 11_000, "it has not begun yet"

@@ -29,7 +29,7 @@ async def test_power_below_the_present_draw_reduces_devices_and_ends_by_itself()
         h.world.happens("plug_in", "evse1", energy_wh=40_000.0)
         await h.metered(above_w=10_000.0)
         begins = soon(h)
-        await h.start(ESP, **envelope(6_000.0, after_s=begins, for_s=240.0))
+        await h.start(ESP, **envelope(6_000.0, after_s=begins, for_s=720.0))
         taken = await h.beyond_until(lambda: h.said("envelope_taken"))
         assert taken[0]["reason"]["code"] == "kept"
         await h.metered(below_w=6_000.0)
@@ -41,7 +41,7 @@ async def test_power_below_the_present_draw_reduces_devices_and_ends_by_itself()
         readings = await h.metered(above_w=4_900.0)
         assert max(readings) <= 6_000.0, "and the envelope holds on without it"
         await h.metered(above_w=10_000.0)  # it ends by itself
-        assert h.run.clock.now() >= START.timestamp() + begins + 240.0
+        assert h.run.clock.now() >= START.timestamp() + begins + 720.0
         assert not [s for s, _ in h.beyond.of("heartbeat") if ".grid.esp." in s], "no heartbeat keeps it alive"
 
 

@@ -54,7 +54,7 @@ async def test_a_limit_with_a_duration_ends_without_a_further_message() -> None:
     async with home("evse.1") as h:
         await h.device("evse.1", 11_040.0)
         await h.lift()
-        await h.limit(limit_w=6000.0, duration_s=120.0)
+        await h.limit(limit_w=6000.0, duration_s=240.0)
         await h.metered(below_w=6000)
         await h.metered(above_w=11_900)
         assert h.states()[-1]["state"] == "unlimited_controlled"

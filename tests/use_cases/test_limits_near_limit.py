@@ -59,7 +59,7 @@ async def test_the_cem_holds_the_matching_notice_within_a_second_of_the_metered_
 
 @pytest.mark.use_case("limits.near-limit")
 async def test_below_the_share_nothing_is_sent_and_what_stands_is_repeated() -> None:
-    async with home(CONTRACT, speed=60.0) as (_, words, hardware, held):
+    async with home(CONTRACT, speed=20.0) as (_, words, hardware, held):
         hardware["meter"].put({"power_w": 5_390.0})
         seen = len(words.of("gcp_reading"))
         await words.until(lambda w: len(w.of("gcp_reading")) >= seen + 12)

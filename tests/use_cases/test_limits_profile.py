@@ -11,7 +11,7 @@ from tests.cem.home import Home, home
 pytestmark = [pytest.mark.anyio, pytest.mark.use_case("limits.profile")]
 
 
-def slots(h: Home, *limits_w: float, after_s: float = 60.0, each_s: float = 120.0) -> tuple[LimitSlot, ...]:
+def slots(h: Home, *limits_w: float, after_s: float = 120.0, each_s: float = 240.0) -> tuple[LimitSlot, ...]:
     first = h.run.clock.now() + after_s
     return tuple(
         LimitSlot(start=instant(first + n * each_s), duration_s=each_s, limit_w=w) for n, w in enumerate(limits_w)

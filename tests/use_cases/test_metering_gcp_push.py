@@ -28,7 +28,7 @@ async def test_every_ten_seconds_the_grid_side_hears_all_values_and_the_pv_limit
     names = ("grid.dso.north", "h07.cem.main", "h07.meter.main", "h07.pv.1")
     async with (
         products(meter=("eastron_sdm630", 1, METER), roof=("sunspec_inverter", 30, ROOF)) as hardware,
-        grid(*names, agents=SCRIPTED_CEM) as run,
+        grid(*names, agents=SCRIPTED_CEM, speed=15.0) as run,
     ):
         words = await run.words()  # as the grid side hears it, across the link
         cem = await home_cem(run)

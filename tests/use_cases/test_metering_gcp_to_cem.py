@@ -31,7 +31,10 @@ def at_home(words: Words) -> list[tuple[float, float]]:
 
 @pytest.mark.use_case("metering.gcp-to-cem")
 async def test_in_one_minute_the_home_hears_it_every_five_seconds() -> None:
-    async with products(meter=("eastron_sdm630", 1, METER)) as hardware, grid(*NAMES, agents=SCRIPTED_CEM) as run:
+    async with (
+        products(meter=("eastron_sdm630", 1, METER)) as hardware,
+        grid(*NAMES, agents=SCRIPTED_CEM, speed=15.0) as run,
+    ):
         words = await run.words("h07")
         await run.start("h07.meter.main", hardware.line("meter"))
         await words.until(lambda w: len(at_home(w)) >= 13)

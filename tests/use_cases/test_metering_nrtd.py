@@ -35,7 +35,7 @@ async def test_blocks_of_five_minutes_reach_the_grid_side_on_the_clock_with_all_
         await words.until(lambda w: w.of("near_real_time"))
         hardware["meter"].put({"import_wh": 10_100.0})
         blocks = await words.until(lambda w: len(w.of("near_real_time")) >= 3 and w.of("near_real_time"))
-        bodies = [envelope["body"] for _, envelope in blocks]
+        bodies = [envelope["body"] for _, envelope in blocks[:3]]
         assert [body["sequence"] for body in bodies] == [1, 2, 3]
         for n, body in enumerate(bodies):
             start = datetime.fromisoformat(body["start"]).timestamp()

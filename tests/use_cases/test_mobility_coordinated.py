@@ -67,11 +67,11 @@ async def test_demand_offer_plan_charge_status_and_the_notice_that_it_is_full() 
         await h.prices(0.05, 0.40, 0.40, 0.40, 0.40, 0.40, 0.40, 0.40, 0.40, 0.40)
         await h.words.until(lambda w: len(w.of("charging_plan_taken")) >= 2)
         h.run.clock_file.set_speed(120.0)
-        await eventually(lambda: h.said("charging_status", state="charging"), 40)
+        await eventually(lambda: h.said("charging_status", state="charging"))
         flowing = h.said("charging_status", state="charging")[-1]
         assert flowing["power_w"] > 3_000.0
         # dashboard: power, energy, state and level, while it charges and when it is full
-        full = await eventually(lambda: h.said("charging_status", state="finished"), 40)
+        full = await eventually(lambda: h.said("charging_status", state="finished"))
         assert full[0]["soc_percent"] >= 50.95
         assert full[0]["energy_wh"] > 500
         levels = [s["soc_percent"] for s in h.said("charging_status") if s["soc_percent"] is not None]

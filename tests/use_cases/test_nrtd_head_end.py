@@ -122,7 +122,7 @@ async def test_blocks_recorded_while_the_link_was_cut_arrive_in_order_and_once(t
 @pytest.mark.use_case("metering.nrtd")
 async def test_a_head_end_killed_in_the_middle_of_the_stream_loses_and_doubles_nothing(tmp_path: Path) -> None:
     path = tmp_path / "hes.sqlite"
-    async with grid(HES, METER, speed=30.0) as run:
+    async with grid(HES, METER, speed=30.0, processes=True) as run:
         meter = await run.bus(METER)
         last = 0
 

@@ -194,7 +194,7 @@ async def test_a_register_that_no_list_has_is_told_to_the_customer_and_priced_by
         await h.until(lambda: h.infos(APP) and _now(h.infos(APP)[-1]) == pytest.approx(0.41))
         h.meter.say(ActiveTariff(since=instant(h.run.clock.now()), register="t9"), home=True)
         await h.until(lambda: [n for n in h.notices("warning") if "'t9'" in n["body"]["text"]])
-        assert _now(h.infos(APP)[-1]) == pytest.approx(0.3)
+        await h.until(lambda: _now(h.infos(APP)[-1]) == pytest.approx(0.3))
         assert h.infos(APP)[-1]["slots"][0]["binding"] == "forecast"
 
 

@@ -77,12 +77,13 @@ def grown(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
 
 
 async def test_only_the_register_of_the_band_in_force_grows_and_each_is_read_on_schedule(tmp_path: Path) -> None:
-    async with scene() as s:
+    async with scene(speed=5.0) as s:
         await s.run.start(APP)
         await s.run.start(HES, {"database": str(tmp_path / "readings.db")})
         await s.meter()
         bands = ({"sites": (SITE,), "bands": BANDS, "report_every_s": 60.0},)
         await s.run.start(DSO, {"meter_bands": bands, "tariffs_every_s": 5.0})
+        s.run.clock_file.set_speed(40.0)  # only now: the dear band is four minutes
         await s.beyond.until(lambda _: len([r for r in s.readings() if r["active"] == "low"]) >= 2)
         said = s.readings()
         assert [r["sequence"] for r in said] == list(range(1, len(said) + 1))

@@ -4,7 +4,7 @@ import pytest
 
 from contracts.device import Announce, PowerApplied, PowerRefused
 from contracts.device_form import Value
-from tests.support.grid import grid
+from tests.support.grid import eventually, grid
 from tests.support.home import SCRIPTED_CEM, home_cem, products
 
 pytestmark = pytest.mark.anyio
@@ -30,8 +30,7 @@ async def test_a_power_order_is_written_and_renewed_while_the_register_shows_wha
         words = await run.words("h07")
         cem = await home_cem(run)
         await run.start(HEATER, hardware.line("heater"))
-        await words.until(lambda _: cem.announced)
-        address, announce = cem.announced[0]
+        address, announce = await cem.newcomer()
         assert (address, announce.device_class, announce.nominal_upper_w) == (HEATER, "waterheater", 3_000.0)
         assert isinstance(announce, Announce)
         assert {"setpoint", "limit_upper", "absorb"} <= set(announce.functions)
@@ -41,7 +40,7 @@ async def test_a_power_order_is_written_and_renewed_while_the_register_shows_wha
         assert isinstance(applied, PowerApplied)
         assert (applied.setpoint_w, applied.upper_w, applied.readback) == (2_000.0, 2_000.0, {})
         hardware["heater"].put({"power_w": 1_990, "state": "heating"})
-        await words.until(lambda _: len(writes) >= 3)
+        await eventually(lambda: len(writes) >= 3)
         assert set(writes) == {("power_setpoint_w", 2_000)}
         assert not [event for _, event in words.of("device_event")]
         off = await cem.order(HEATER, upper_w=0.0)

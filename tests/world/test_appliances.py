@@ -140,7 +140,7 @@ def through_registers(world: World, scene: Callable[..., object]) -> None:
             for name, unit in world.units.items():
                 if name.startswith("h09."):
                     opened[name.removeprefix("h09.")] = await Device.open(
-                        unit.device, "127.0.0.1", world.ports["h09"], unit.unit, clock=SteppedClock(), timeout_s=1.0
+                        unit.device, "127.0.0.1", world.ports["h09"], unit.unit, clock=SteppedClock(), timeout_s=10.0
                     )
             await scene(**opened)  # type: ignore[misc]
         finally:

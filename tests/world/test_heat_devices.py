@@ -59,7 +59,7 @@ async def served(world: World) -> AsyncIterator[Callable[[str], Awaitable[Hardwa
     async def open_(name: str) -> Hardware:
         unit = world.units[f"h09.{name}"]
         clock = SteppedClock()
-        one = await Device.open(unit.device, "127.0.0.1", world.ports["h09"], unit.unit, clock=clock)
+        one = await Device.open(unit.device, "127.0.0.1", world.ports["h09"], unit.unit, clock=clock, timeout_s=10.0)
         opened.append(one)
         return Hardware(one, KINDS[name])
 

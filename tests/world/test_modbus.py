@@ -19,7 +19,7 @@ from world.modbus import Gateway, SimulatedUnit
 async def asked(*units: SimulatedUnit) -> AsyncIterator[tuple[Gateway, AsyncModbusTcpClient]]:
     gateway = Gateway(units)
     await gateway.start()
-    client = AsyncModbusTcpClient("127.0.0.1", port=gateway.port, timeout=2, retries=0)
+    client = AsyncModbusTcpClient("127.0.0.1", port=gateway.port, timeout=10, retries=0)
     assert await client.connect()
     try:
         yield gateway, client
@@ -33,7 +33,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 async def bounded(scenario: Callable[[], Awaitable[None]]) -> None:
-    await asyncio.wait_for(scenario(), 30)
+    await asyncio.wait_for(scenario(), 100)
 
 
 def test_a_foreign_master_reads_what_the_document_says() -> None:

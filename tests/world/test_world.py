@@ -72,7 +72,7 @@ async def served(world: World) -> AsyncIterator[Callable[[str, str], Awaitable[D
 
     async def open_(site: str, device: str) -> Device:
         unit = world.units[f"{site}.{device}"]
-        one = await Device.open(unit.device, "127.0.0.1", world.ports[site], unit.unit, clock=clock, timeout_s=0.3)
+        one = await Device.open(unit.device, "127.0.0.1", world.ports[site], unit.unit, clock=clock, timeout_s=2.0)
         opened.append(one)
         return one
 
