@@ -19,7 +19,7 @@ from deploy.identity.certificates import Certificates
 from deploy.identity.keys import CannotChange, Keys
 from deploy.nats import places
 from deploy.nats.config import write_configs
-from deploy.nats.places import Place, give
+from deploy.nats.places import Place, give, give_tls
 from deploy.permissions import Permissions
 from deploy.topology import HUB
 
@@ -162,13 +162,10 @@ class Rotation:
             write_configs(self.permissions, self.keys, self.folder, self.places)
 
     def _give_server(self, place: Place) -> None:
-        tls = self.folder / "servers" / place.server / "tls"
-        for name, target in ((place.server, "server"), (f"{place.server}.link", "link")):
-            certificate, key = self.certificates.paths(name)
-            if certificate.exists():
-                give(certificate, tls / f"{target}.pem")
-                give(key, tls / f"{target}.key")
-        give(self.certificates.authority, tls / "ca.pem")
+        for name, what in ((place.server, "server"), (f"{place.server}.link", "link")):
+            pair = self.certificates.paths(name)
+            if pair[0].exists():
+                give_tls(self.folder, place.server, what, pair, self.certificates)
 
     # ---------------------------------------------------------------- servers
 

@@ -180,8 +180,8 @@ def containers(
     scheme, port = ("wss", WEBSOCKET) if websocket else ("tls", LEAVES)
     found = [_hub(topology, certificates, folder, h, every, index, websocket=websocket) for index in range(len(every))]
     for site in topology.sites:
-        mine = _put(folder, site, "server", certificates.server(site, _names(h, h.of(site))), certificates.authority)
-        link = _put(folder, site, "link", certificates.client(f"{site}.link"), certificates.authority)
+        mine = give_tls(folder, site, "server", certificates.server(site, _names(h, h.of(site))), certificates)
+        link = give_tls(folder, site, "link", certificates.client(f"{site}.link"), certificates)
         found.append(
             Place(
                 server=site,
@@ -211,7 +211,7 @@ def _hub(
 ) -> Place:
     single = len(every) == 1
     names = tuple(dict.fromkeys(name for host in (h.of(HUB), *every) for name in _names(h, host)))
-    tls = _put(folder, HUB, "server", certificates.server(HUB, names), certificates.authority)
+    tls = give_tls(folder, HUB, "server", certificates.server(HUB, names), certificates)
     routes = tuple(f"tls://{host}:{ROUTES}" for host in every)
     name = HUB if single else h.name(index)
     file = "nats.conf" if single or name.startswith("$") else f"{name}.conf"
@@ -239,11 +239,14 @@ def _tls(pair: tuple[Path, Path], authority: Path) -> Tls:
     return Tls(certificate=str(pair[0]), key=str(pair[1]), authority=str(authority))
 
 
-def _put(folder: Path, server: str, name: str, pair: tuple[Path, Path], authority: Path) -> Tls:
-    """Copy what a server needs of the certificates into its own folder: it sees nobody else's."""
+def give_tls(folder: Path, server: str, name: str, pair: tuple[Path, Path], certificates: Certificates) -> Tls:
+    """Copy what a server needs of the certificates into its own folder: it sees nobody else's.
+
+    name   what the pair is for: "server", its own doors; "link", a site's way to the hub
+    """
     tls = folder / "servers" / server / "tls"
     tls.mkdir(parents=True, exist_ok=True)
-    for source, target in ((pair[0], f"{name}.pem"), (pair[1], f"{name}.key"), (authority, "ca.pem")):
+    for source, target in ((pair[0], f"{name}.pem"), (pair[1], f"{name}.key"), (certificates.authority, "ca.pem")):
         give(source, tls / target)
     seen = f"{MOUNT}/tls"
     return Tls(certificate=f"{seen}/{name}.pem", key=f"{seen}/{name}.key", authority=f"{seen}/ca.pem")
