@@ -17,7 +17,8 @@ from contracts.operator import (
     OrderPower,
 )
 from contracts.power_limit import Direction
-from deploy.durations import duration_s
+from deploy.commands.typed import seconds
+from deploy.options import failed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,7 +69,7 @@ def emergency(
         lambda _now: OrderEmergency(
             sites=tuple(sites or ()),
             level="severe" if severe else "normal",
-            duration_s=_seconds(duration),
+            duration_s=seconds(duration),
             confirm=confirm,
             text=text,
         )
@@ -98,7 +99,7 @@ def limit(
     gridparley order limit h07 --production lift
     """
     if bool(consumption) == bool(production):
-        raise _wrong("give --consumption or --production: one limit is one order")
+        raise failed("give --consumption or --production: one limit is one order", 2)
     direction: Direction = "consumption" if consumption else "production"
     value = consumption or production
     if value == "lift":
@@ -106,7 +107,7 @@ def limit(
         return
     watts = _watts(value)
     signed = watts if consumption else -watts
-    _say(lambda _now: OrderLimit(site=site, direction=direction, limit_w=signed or 0.0, duration_s=_seconds(duration)))
+    _say(lambda _now: OrderLimit(site=site, direction=direction, limit_w=signed or 0.0, duration_s=seconds(duration)))
 
 
 @app.command()
@@ -139,8 +140,8 @@ def group(
     """
 
     def word(now: datetime) -> OrderGroupMessage:
-        seconds = _seconds(duration)
-        until = now + timedelta(seconds=seconds) if seconds is not None else None
+        lasts = seconds(duration)
+        until = now + timedelta(seconds=lasts) if lasts is not None else None
         return OrderGroupMessage(group=name, kind=kind, text=text, valid_until=until)
 
     _say(word)
@@ -175,40 +176,27 @@ def _say(word_at: Callable[[datetime], Message]) -> None:
         word = word_at(datetime.fromtimestamp(here.clock.now(), UTC))
         answer, talk = anyio.run(order, here, word)
     except (NoRunHere, CannotOrder, BusUnavailable, FileNotFoundError, TopologyError, ValueError) as problem:
-        typer.secho(str(problem), err=True, fg=typer.colors.RED)
-        raise typer.Exit(1) from None
+        raise failed(problem) from None
     if answer is None:
         typer.secho("the control room did not answer: is it running? See `gridparley status`", err=True)
         raise typer.Exit(1)
     lines = told(word, answer)
-    failed = lines[0].startswith("not done")
+    not_done = lines[0].startswith("not done")
     for line in lines:
-        typer.secho(line, err=failed)
+        typer.secho(line, err=not_done)
     typer.echo(f"how it went: gridparley trace {talk}", err=True)
-    raise typer.Exit(1 if failed else 0)
-
-
-def _wrong(text: str) -> typer.Exit:
-    typer.secho(text, err=True, fg=typer.colors.RED)
-    return typer.Exit(2)
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        return duration_s(text) if text else None
-    except ValueError as problem:
-        raise _wrong(f"--duration {text!r} is not understood ({problem}): write 90s, 20m or 1.5h") from None
+    raise typer.Exit(1 if not_done else 0)
 
 
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise _wrong(f"{text!r} is no power: write a number of W, e.g. 4200") from None
+        raise failed(f"{text!r} is no power: write a number of W, e.g. 4200", 2) from None
 
 
 def _watts(text: str) -> float:
     watts = _number(text)
     if watts < 0:
-        raise _wrong(f"{text} W is below zero: write a magnitude, the direction says the sign")
+        raise failed(f"{text} W is below zero: write a magnitude, the direction says the sign", 2)
     return watts

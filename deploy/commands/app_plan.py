@@ -1,0 +1,97 @@
+"""``gridparley app plan``, ``confirm`` and ``reject``: the plan of a home, and a person's word on it."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from agents.app.answer_proposal import NothingProposed
+from contracts.home_plan import ChangePlan, ConfirmPlan, Move, PlanItem, ProposePlan, RejectPlan
+from deploy.commands.app_speak import ZONE, Refused, Site, User, Zone, clock_time, speak
+from deploy.commands.app_voice import Voice
+from deploy.commands.typed import next_at, time_of_day
+from deploy.options import failed
+
+
+def plan(site: Site, zone: Zone = ZONE) -> None:
+    """Show the plan in force, and one that waits for a word.
+
+    Example: gridparley app plan h07
+    """
+
+    async def told(home: Voice) -> list[str]:
+        lines: list[str] = []
+        waiting = home.proposals.waiting
+        if waiting is not None:
+            word = waiting.word
+            lines += [f"plan {word.plan} waits for your word until {clock_time(word.confirm_by, zone)}:"]
+            lines += [*_rows(word.items, zone), f"it costs {word.cost_eur:.2f} EUR", ""]
+        shown = await home.plan()
+        if shown is None:
+            return [*lines, "no plan is in force"]
+        lines.append(f"plan {shown.plan} of {clock_time(shown.at, zone)}")
+        lines += _rows(shown.items, zone)
+        saved = shown.unplanned_cost_eur - shown.cost_eur
+        lines.append(f"it costs {shown.cost_eur:.2f} EUR, {saved:.2f} EUR less than without a plan")
+        lines.append(
+            f"found by {shown.found_by} in {shown.solved_in_s:.2f} s, at most {shown.gap_share:.1%} from the best"
+        )
+        return [*lines, *(f"not kept: {reason.text}" for reason in shown.broken)]
+
+    speak(site, told)
+
+
+def confirm(
+    site: Site,
+    move: Annotated[list[str] | None, typer.Option(help="Your own time for a device: evse.1=22:30, or =never.")] = None,
+    user: User = "user",
+    zone: Zone = ZONE,
+) -> None:
+    """Confirm the plan that waits, or change it: only then it is carried out.
+
+    Examples: gridparley app confirm h07
+
+    gridparley app confirm h07 --move whitegoods.1=22:30
+    """
+    times = [one.partition("=") for one in move or ()]
+    for device, equals, text in times:
+        if not device or not equals or (text != "never" and time_of_day(text) is None):
+            raise failed(f"{device}{equals}{text} is not understood: write evse.1=22:30 or evse.1=never", 2)
+
+    def decide(proposal: ProposePlan) -> ConfirmPlan | ChangePlan:
+        if not times:
+            return ConfirmPlan(user=user)
+        since = min([proposal.confirm_by, *(item.start for item in proposal.items if item.start is not None)])
+        moves = tuple(
+            Move(device=device, start=None if text == "never" else next_at(time_of_day(text), since, zone))
+            for device, _, text in times
+        )
+        return ChangePlan(user=user, moves=moves)
+
+    speak(site, lambda home: _decide(home, decide))
+
+
+def reject(site: Site, user: User = "user") -> None:
+    """Reject the plan that waits: nothing of it is done."""
+    speak(site, lambda home: _decide(home, lambda _proposal: RejectPlan(user=user)))
+
+
+async def _decide(home: Voice, decide: Callable[[ProposePlan], Any]) -> list[str]:
+    try:
+        await home.proposals.answer(decide)
+    except NothingProposed as nothing:
+        raise Refused(str(nothing)) from None
+    return list(home.proposals.show.picture.notices[:1])
+
+
+def _rows(items: tuple[PlanItem, ...], zone: str) -> list[str]:
+    rows = []
+    for item in items:
+        start = clock_time(item.start, zone) if item.start is not None else next(iter(_busy(item, zone)), "-")
+        cost = f"{item.cost_eur:.2f} EUR" if item.cost_eur is not None else ""
+        rows.append(f"  {item.device:<15} {start:>5}  {cost:>9}  {item.reason.text}")
+    return rows
+
+
+def _busy(item: PlanItem, zone: str) -> list[str]:
+    return [clock_time(slot.start, zone) for slot in item.power if abs(slot.power_w) > 50]
