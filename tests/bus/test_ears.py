@@ -29,7 +29,7 @@ from contracts.system import GroupMessage, Hello, NoDeal, Refusal
 from tests.bus.agents import CEM, DSO, EVSE, HES, alive, until
 from tests.bus.samples import sample
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 REJECTED = ("overflow", "unknown_word", "undecodable", "duplicate", "expired")
 WALL = WallClock()
@@ -42,7 +42,7 @@ def wrapped(body: Message, *, id: str = "x-1", ttl_s: float = 30.0, talk: str | 
 
 async def dead_letters(on: Bus, of: address.Address, number: int = 1) -> list[DeadLetter]:
     """What the DEAD stream keeps of an agent, oldest first; waits until it has so many: nobody is told when it has."""
-    with anyio.fail_after(20.0):
+    with anyio.fail_after(60.0):
         while len(letters := await _letters(on, of)) < number:  # noqa: ASYNC110  streams announce nothing
             await anyio.sleep(0.005)
     return letters
@@ -188,8 +188,8 @@ async def test_a_full_mailbox_refuses_and_the_agent_goes_on(streams, monkeypatch
         )
         dso.connection.client._queue(block)  # one write: they arrive in few pieces
         await until(lambda: cem.counts["arrived"] == 400)
+        await until(lambda: len(cem.heard) + cem.counts["overflow"] == 400)  # what arrived last may still be unread
         assert cem.counts["overflow"] > 0
-        assert len(cem.heard) + cem.counts["overflow"] == 400
         # What overflows at the sender is counted before anything is read there.
         await until(lambda: refusals and (dso.counts["arrived"] == cem.counts["overflow"] or dso.counts["overflow"]))
         assert {word.reason.code for word in refusals} == {"busy"}
@@ -293,8 +293,12 @@ async def _survives(flood: list[tuple[str, bytes]]) -> None:
                     other.connection.publish(subject, payload)
                 await until(lambda: cem.counts["arrived"] >= len(flood))
                 counts = cem.counts
-                assert counts["arrived"] == len(flood)
-                assert counts["received"] + sum(counts[code] for code in REJECTED) == len(flood)
+
+                def accounted() -> int:
+                    return counts["received"] + sum(counts[code] for code in REJECTED)
+
+                await until(lambda: accounted() >= len(flood), show=lambda: counts)  # what arrived last may be unread
+                assert counts["arrived"] == accounted() == len(flood)
                 assert counts["handler_failed"] == 0
                 before = cem.counts["arrived"]
                 other.connection.publish(to(CEM, DSO, Heartbeat), wrapped(Heartbeat(every_s=5.0), id="last"))
@@ -346,7 +350,7 @@ async def test_stored_words_that_cannot_be_read_never_come_again(streams):
             info = msgspec.json.decode(await dso.connection.request(asked, b""))
             return info["num_pending"] + info["num_ack_pending"]
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while True:
                 await cem.catch_up()
                 await cem.connection.barrier()

@@ -90,7 +90,7 @@ async def test_a_talk_of_two_processes_is_one_trace_or_none(streams, traced, sam
         async with alive(DSO, streams.url) as dso:
             talk = await _one_talk(dso)
     finally:
-        answerer.communicate("stop\n", timeout=20)
+        answerer.communicate("stop\n", timeout=60)
     tracing.stop()
     spans = _spans(traced)
     if not sampled:
@@ -153,7 +153,7 @@ async def test_every_word_of_a_trace_says_what_the_messaging_conventions_ask_for
         async with alive(DSO, streams.url) as dso:
             talk = await _one_talk(dso)
     finally:
-        answerer.communicate("stop\n", timeout=20)
+        answerer.communicate("stop\n", timeout=60)
     tracing.stop()
     by_name = {span["name"]: span for span in _spans(traced)}
     said, taken, answer = (

@@ -14,6 +14,7 @@ from deploy.records.talks import recorded, talks
 from tests.deploy import test_supervisor
 from tests.deploy.test_supervisor import Run, eventually
 
+pytestmark = pytest.mark.timeout(300)
 APP = typer.Typer()
 APP.add_typer(app_cli.app, name="app")
 APP.command("talks")(talks_cli.command)
@@ -96,7 +97,7 @@ def test_talks_are_listed_and_shown_while_it_runs_the_homes_own_too(tell: Callab
 
 def test_what_was_recorded_outlives_the_run_and_never_passed_the_hub(street: Run) -> None:
     street.process.terminate()
-    street.process.wait(timeout=30)
+    street.process.wait(timeout=90)
     found = talks(recorded(street.out))
     assert {"take_control", "preferences", "why", "rules_write"} <= {talk.table.name for talk in found}
     hub = (street.out / "records" / "events.jsonl").read_text()

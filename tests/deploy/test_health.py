@@ -11,19 +11,20 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from deploy.nats.ports import free_ports
 from deploy.nats.servers import Servers
 from deploy.topology import load
 from tests.deploy.test_supervisor import MINI
 
-pytestmark = pytest.mark.anyio
-WAIT_S = 30.0
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
+WAIT_S = 90.0
 WHO = '{service_instance_id="grid.hes.main",service_name="hes"}'
 
 
 def ask(port: int, path: str = "/healthz") -> tuple[int, str]:
     """(status, body); (0, "") where nobody listens."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as problem:
         with problem:
@@ -56,8 +57,7 @@ def started(here: Path, servers: Servers, port: int, **environment: str) -> "sub
 
 async def test_an_agent_is_well_while_it_is_connected_and_says_what_ails_it_else(tmp_path: Path) -> None:
     (tmp_path / "mini.toml").write_text(MINI)
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as free:
-        port = free.extra(anyio.abc.SocketAttribute.local_port)
+    (port,) = free_ports(1)
     async with Servers(load(tmp_path / "mini.toml"), tmp_path / "nats") as servers:
         agent = started(tmp_path, servers, port)
         try:
@@ -75,7 +75,7 @@ async def test_an_agent_is_well_while_it_is_connected_and_says_what_ails_it_else
             await servers.start("hub")
             await until(port, 200)
             agent.terminate()
-            assert await anyio.to_thread.run_sync(agent.wait, 5) == 0
+            assert await anyio.to_thread.run_sync(agent.wait, WAIT_S) == 0
         finally:
             agent.kill()
             agent.communicate()
@@ -83,15 +83,14 @@ async def test_an_agent_is_well_while_it_is_connected_and_says_what_ails_it_else
 
 async def test_an_agent_that_finds_no_server_is_not_ready_and_still_ends_when_told_to(tmp_path: Path) -> None:
     (tmp_path / "mini.toml").write_text(MINI)
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as free:
-        port = free.extra(anyio.abc.SocketAttribute.local_port)
+    (port,) = free_ports(1)
     async with Servers(load(tmp_path / "mini.toml"), tmp_path / "nats") as servers:
         await servers.kill("hub")
         agent = started(tmp_path, servers, port)
         try:
             assert "not connected to" in await until(port, 503)
             agent.terminate()
-            assert await anyio.to_thread.run_sync(agent.wait, 5) == 0
+            assert await anyio.to_thread.run_sync(agent.wait, WAIT_S) == 0
         finally:
             agent.kill()
             agent.communicate()

@@ -384,7 +384,7 @@ def test_prometheus_finds_those_that_have_figures(rendered: Rendered) -> None:
     for one in rendered.cluster.of_kind("Deployment").values():
         template = one["spec"]["template"]
         told = template["metadata"].get("annotations", {})
-        if template["metadata"]["labels"]["app.kubernetes.io/component"] == "agent":
+        if template["metadata"]["labels"]["app.kubernetes.io/component"] in ("agent", "line", "world", "clock"):
             (only,) = template["spec"]["containers"]
             ports = {str(port["containerPort"]) for port in only["ports"]}
             assert (told["prometheus.io/scrape"], told["prometheus.io/path"]) == ("true", "/metrics")
@@ -619,7 +619,7 @@ async def test_a_server_that_cannot_write_any_more_is_not_alive_once_it_could(
     until(lambda: home.asked("readinessProbe") and home.asked("livenessProbe"))
 
 
-def until(holds: Callable[[], bool], wall_s: float = 60.0) -> None:
+def until(holds: Callable[[], bool], wall_s: float = 100.0) -> None:
     end = time.monotonic() + wall_s
     while not holds():
         assert time.monotonic() < end, "it never came to hold"

@@ -16,7 +16,7 @@ from deploy.nats.ports import free_ports
 from deploy.run.lines import front_settings, line_places
 from deploy.run.lines_cli import command
 from deploy.topology import Topology, load
-from tests.deploy.test_health import until
+from tests.deploy.test_health import ask, until
 from world.modbus import Gateway, SimulatedUnit
 
 TOPOLOGY = """
@@ -87,6 +87,13 @@ def test_one_line_alone_serves_what_is_behind_it_and_ends_in_order(tmp_path: Pat
                 assert gateway.connections == 1
                 writer.close()
                 await writer.wait_closed()
+            _, figures = await asyncio.to_thread(ask, health, "/metrics")
+            name = f"127.0.0.1:{gateway.port}"
+            (answered,) = (one for one in figures.splitlines() if one.startswith("gridparley_line_requests_total{"))
+            assert f'line="{name}",outcome="answered"' in answered
+            assert 'service_name="line"' in answered
+            assert float(answered.split()[-1]) == 2
+            assert f'gridparley_line_answer_age_seconds{{line="{name}"' in figures
             line.send_signal(signal.SIGTERM)
             assert await line.wait() == 0
         finally:
@@ -95,7 +102,7 @@ def test_one_line_alone_serves_what_is_behind_it_and_ends_in_order(tmp_path: Pat
             await line.communicate()
             await gateway.stop()
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    asyncio.run(asyncio.wait_for(scenario(), 110))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 from rich.console import Console
 
 from deploy.containers import healthy
+from deploy.nats.ports import free_ports
 from deploy.records.trace import Span, spans, tree
 from deploy.telemetry import otlp_receiver
 from deploy.telemetry.otlp_receiver import BODY_BYTES, JSON, Receiver, Where
@@ -31,7 +32,8 @@ from tests.use_cases.test_trace import OVERLOAD
 
 ROOT = Path(__file__).parents[2]
 DSO, CEM, PV = "grid.dso.north", "h07.cem.main", "h07.pv.1"
-WAIT_WALL_S = 100.0
+pytestmark = pytest.mark.timeout(400)
+WAIT_WALL_S = 300.0
 LINE = [
     ("decide limits", DSO),
     ("state limit", DSO),
@@ -67,7 +69,7 @@ def receiving(folder: Path, port: int = 0, way: str = "http/protobuf") -> Iterat
     thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
     thread.start()
     try:
-        assert there.wait(20)
+        assert there.wait(60)
         yield made[0]
     finally:
         loop.call_soon_threadsafe(over.set)
@@ -224,7 +226,7 @@ def post(port: int, body: bytes, path: str = "/v1/traces", **heads: str) -> tupl
     heads = {"Content-Type": "application/x-protobuf", **{name.replace("_", "-"): text for name, text in heads.items()}}
     asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, heads)
     try:
-        with urllib.request.urlopen(asked, timeout=20) as answer:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as problem:
         with problem:
@@ -234,7 +236,7 @@ def post(port: int, body: bytes, path: str = "/v1/traces", **heads: str) -> tupl
 def raw(port: int, sent: bytes) -> bytes:
     """What comes back until the other side closes."""
     got = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as line:
         line.sendall(sent)
         while more := line.recv(65536):
             got += more
@@ -243,7 +245,7 @@ def raw(port: int, sent: bytes) -> bytes:
 
 def by_grpc(port: int, body: ExportTraceServiceRequest) -> object:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        return TraceServiceStub(channel).Export(body, timeout=20)
+        return TraceServiceStub(channel).Export(body, timeout=60)
 
 
 def test_each_way_in_leads_to_the_same_line(receiver: tuple[Receiver, Path]) -> None:
@@ -371,7 +373,7 @@ def test_what_is_no_request_is_told_so_and_the_receiver_goes_on(receiver: tuple[
             (bytes(BODY_BYTES + 1), grpc.StatusCode.RESOURCE_EXHAUSTED),
         ):
             with pytest.raises(grpc.RpcError) as refused:
-                export(body, timeout=20)
+                export(body, timeout=60)
             assert refused.value.code() == code
     by_grpc(door.grpc_port, request("after all that"))
     assert post(door.http_port, request("and this").SerializeToString())[0] == 200
@@ -396,7 +398,7 @@ def test_a_health_check_is_answered_and_let_go(receiver: tuple[Receiver, Path]) 
 def test_connections_are_bounded(receiver: tuple[Receiver, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otlp_receiver, "CONNECTIONS", 2)
     door, _ = receiver
-    held = [socket.create_connection(("127.0.0.1", door.http_port), timeout=20) for _ in range(2)]
+    held = [socket.create_connection(("127.0.0.1", door.http_port), timeout=60) for _ in range(2)]
     for line in held:
         line.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
         assert line.recv(100).startswith(b"HTTP/1.1 200 ")
@@ -406,8 +408,7 @@ def test_connections_are_bounded(receiver: tuple[Receiver, Path], monkeypatch: p
 
 
 def test_the_command_receives_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        ports = [door.getsockname()[1] for door in (one, two)]
+    ports = free_ports(2)
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "deploy.cli", "traces", "--out", str(tmp_path)),
@@ -422,10 +423,10 @@ def test_the_command_receives_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert "receiving traces at" in process.stderr.readline()
         by_grpc(ports[0], request("by gRPC"))
         post(ports[1], request("by HTTP").SerializeToString())
-        with urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/healthz", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/healthz", timeout=60) as answer:
             assert answer.read() == b"well\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

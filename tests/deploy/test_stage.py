@@ -78,7 +78,7 @@ def readings(folder: Path, agent: str) -> int:
     return sum(one.agent == agent for one in rows.readings(folder / RECORDS))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_run_of_containers_begins_together_outlives_its_parts_and_leaves_a_report(tmp_path: Path) -> None:
     async with containers(tmp_path) as run:
         for address in AGENTS:  # in the worst order: no clock, no streams, no hardware yet
@@ -190,7 +190,7 @@ async def info(connection: Connection, stream: str) -> dict[str, Any]:
                 return json.loads(await connection.request(f"$JS.API.STREAM.INFO.{stream}", b""))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_streams_are_made_in_as_many_copies_as_a_cluster_has_servers_that_come_up_one_by_one(
     tmp_path: Path,
 ) -> None:

@@ -24,6 +24,7 @@ from deploy.run.processes import Files, Plan
 from deploy.stage import clock_names
 from deploy.topology import load
 
+pytestmark = pytest.mark.timeout(400)
 MINI = """
 name = "mini"
 [run]
@@ -50,7 +51,7 @@ agents = [
   { role = "pv", name = "1", device = "sunspec_inverter", unit = 30, rating_w = 9000.0, profile = "PV6" },
 ]
 """
-WAIT_S = 60.0
+WAIT_S = 100.0
 
 
 class Run:

@@ -20,7 +20,7 @@ from deploy.world_spec import modbus_port
 from tests.deploy.test_health import ask
 
 ROOT = Path(__file__).parents[2]
-WAIT_WALL_S = 60.0
+WAIT_WALL_S = 100.0
 
 
 class BareServers(Servers):
