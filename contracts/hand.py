@@ -27,7 +27,9 @@ HandAction = Literal[
 class TakeControl(Message, frozen=True, kw_only=True):
     """The user's hand on one device, or on all (``device=None``). ``release`` gives it back.
 
-    ``on`` with ``target_c`` sets the temperature at the device's own thermostat.
+    ``on`` with ``target_c`` sets the temperature at the device's own thermostat; with it ``mode`` and ``fan`` those of
+    an air conditioner, in its product's words (IEC-DM-SIMPLE-COMMANDS: mode and wind).
+    ``resume`` with it goes on with the household's programme: a device that is off stays off.
     ``business_as_usual`` runs heaters plainly and ends by itself after 12 h (IC-FR-PUC6-SC2). ``overrule`` lets one
     start happen in spite of a warning (IEC-JWG4). ``until=None``: until released, or until the job is over.
     """
@@ -43,6 +45,8 @@ class TakeControl(Message, frozen=True, kw_only=True):
     power_w: W | None = None
     dim_percent: Percent | None = None
     target_c: Celsius | None = None
+    mode: Literal["auto", "heat", "dry", "fan", "cool"] | None = None
+    fan: str | None = None
     at: Instant | None = None
     until: Instant | None = None
 

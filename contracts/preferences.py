@@ -17,6 +17,17 @@ from contracts.units import Celsius, EurPerKwh, Percent, Seconds, W
 Season = Literal["spring", "summer", "autumn", "winter"]
 
 
+class SetPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """From this local time on the device's thermostat keeps this temperature, until the next set point.
+
+    ``weekdays`` are Monday to Friday. IEC-DM-TEMPERATURE-PROFILE.
+    """
+
+    at: time
+    target_c: Celsius
+    days: Literal["all", "weekdays", "weekend"] = "all"
+
+
 class DevicePreferences(msgspec.Struct, frozen=True, kw_only=True):
     """What a person wants of one device. None: as it was. IC-FR-PUC2 Inf.1-4; IEC-JWG18; IEC-RG-CONSUMER-CONTROL.
 
@@ -44,6 +55,8 @@ class DevicePreferences(msgspec.Struct, frozen=True, kw_only=True):
     """It is given prices or PV power and commanded nothing (home.incentive-device)."""
     peak_window: tuple[time, time] | None = None
     """A generator's alternative to a price: run between these times (IEC-JWG16)."""
+    set_points: tuple[SetPoint, ...] | None = None
+    """A thermostat's programme; any number a day (IEC-ROLE-SMART-THERMOSTAT: 6 or more)."""
     forget: tuple[str, ...] = ()
     """Names of preferences that no longer hold."""
 

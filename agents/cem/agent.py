@@ -18,6 +18,7 @@ from agents.cem.keep_balance import KeepBalance
 from agents.cem.keep_envelope import KeepEnvelope
 from agents.cem.keep_limits import KeepLimits
 from agents.cem.keep_rules import KeepRules
+from agents.cem.keep_set_points import KeepSetPoints
 from agents.cem.keep_time import KeepTime
 from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
@@ -84,6 +85,7 @@ AGENT = Agent(
         TakeHand,
         HelpHotWater,
         KeepRules,
+        KeepSetPoints,
         AnswerStart,
         OwnPlans,
         EncourageDevices,

@@ -17,6 +17,7 @@ from agents.cem.plan_home import PlanHome
 from agents.cem.planner.plan import Course, Plan
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
+from agents.cem.set_points import set_point_c
 from agents.cem.settings import CemSettings
 from agents.cem.wishes import Wish, Wishes
 from agents.kit.skill import skill, started
@@ -181,8 +182,9 @@ class CarryOutPlan:
         if not isinstance(heat, ThermalFlexibility) or warm is None:
             return False
         wanted = self.preferences.of(device.name, device.announce.device_class)
-        away = self.preferences.away(self.clock.now())
-        band = comfort_c(heat, wanted, away=away, season=self.preferences.season)
+        now = self.clock.now()
+        point, away = set_point_c(wanted.set_points, now, self.settings.time_zone), self.preferences.away(now)
+        band = comfort_c(heat, wanted, away=away, season=self.preferences.season, set_point_c=point)
         return for_comfort(warm, band, heats=heat.heats, already=device.name in self._for_comfort)
 
     def _compare(self) -> None:

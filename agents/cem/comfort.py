@@ -12,13 +12,23 @@ UNDER_K = 0.5
 
 
 def comfort_c(
-    heat: ThermalFlexibility, wanted: DevicePreferences, *, away: bool, season: str | None
+    heat: ThermalFlexibility,
+    wanted: DevicePreferences,
+    *,
+    away: bool,
+    season: str | None,
+    set_point_c: float | None = None,
 ) -> tuple[float, float]:
-    """Between which temperatures it has to stay: (lowest, highest)."""
+    """Between which temperatures it has to stay: (lowest, highest).
+
+    ``set_point_c`` is what the household's programme wants now: at least that where it heats, at most where it cools.
+    """
     lowest = heat.lowest_c if wanted.lowest_c is None else wanted.lowest_c
     highest = heat.highest_c if wanted.highest_c is None else wanted.highest_c
     if heat.heats and season is not None:
         lowest += SEASON_SHIFT_K[season]
+    if set_point_c is not None:
+        lowest, highest = (set_point_c, highest) if heat.heats else (min(lowest, set_point_c), set_point_c)
     if away:
         lowest, highest = (FROST_C, highest) if heat.heats else (lowest, highest + 20.0)
     return lowest, max(highest, lowest)

@@ -13,6 +13,7 @@ from agents.cem.know_prices import KnowPrices
 from agents.cem.own_plans import OwnPlans
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
+from agents.cem.set_points import set_point_c
 from agents.cem.settings import CemSettings
 from agents.kit.local_day import next_local
 from agents.kit.skill import every, skill, started
@@ -114,8 +115,9 @@ class EncourageDevices:
         if not isinstance(heat, ThermalFlexibility):
             return None, None
         wanted = self.preferences.of(device.name, device.announce.device_class)
-        away = self.preferences.away(self.clock.now())
-        return comfort_c(heat, wanted, away=away, season=self.preferences.season)
+        now = self.clock.now()
+        point, away = set_point_c(wanted.set_points, now, self.settings.time_zone), self.preferences.away(now)
+        return comfort_c(heat, wanted, away=away, season=self.preferences.season, set_point_c=point)
 
     async def _give(self, device: Device, sun_w: float) -> None:
         try:

@@ -30,6 +30,8 @@ class Hand(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     action: HandAction
     power_w: float | None = None
+    target_c: float | None = None
+    """What its own thermostat is to keep; when it runs is then its own to say."""
     since: float
     at: float | None = None
     until: float | None = None
@@ -94,6 +96,7 @@ def hand_of(
         user=word.user,
         action=word.action,
         power_w=power if isinstance(power, float) else None,
+        target_c=word.target_c,
         since=now,
         at=word.at.timestamp() if word.at is not None else None,
         until=until,
@@ -139,6 +142,8 @@ def wish_of(hand: Hand, device: Device, now: float) -> Wish | None:
             return wish(lower_w=a.nominal_upper_w, setpoint_w=a.nominal_upper_w)
     if a.device_class in GENERATORS:
         return wish(lower_w=hand.power_w, setpoint_w=hand.power_w)
+    if _by_thermostat(hand, device):
+        return wish()
     power = hand.power_w
     if power is None and hand.action in ("on", "start_now", "start_at") and a.nominal_upper_w > 0:
         if a.device_class in JOBS:
@@ -152,9 +157,16 @@ def wish_of(hand: Hand, device: Device, now: float) -> Wish | None:
     return wish(setpoint_w=power)
 
 
+def _by_thermostat(hand: Hand, device: Device) -> bool:
+    """An air conditioner that is told to run at all costs would run beyond the temperature that was asked for."""
+    return hand.action == "on" and hand.target_c is not None and "setpoint" not in device.announce.functions
+
+
 def goal_of(hand: Hand | None, device: Device) -> Goal:
     """What the device's state has to come back as."""
     if hand is None:
+        return Goal("free")
+    if _by_thermostat(hand, device):
         return Goal("free")
     match hand.action:
         case "off" | "pause" | "abort":

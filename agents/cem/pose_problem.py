@@ -28,6 +28,7 @@ from agents.cem.planner.problem import (
     Thermal,
 )
 from agents.cem.planner.problem import Device as PlanDevice
+from agents.cem.set_points import set_point_c
 from agents.cem.settings import CemSettings
 from agents.kit.local_day import next_local
 from contracts.device import Announce, DeviceReading
@@ -350,7 +351,8 @@ def _charge(device: Known, storage: StorageFlexibility, span: Horizon, settings:
 
 def _thermal(device: Known, heat: ThermalFlexibility, span: Horizon, around: Surroundings) -> Thermal:
     n, wanted = span.count, device.preferences
-    lowest, highest = comfort_c(heat, wanted, away=around.away, season=around.season)
+    points = [set_point_c(wanted.set_points, at, span.zone) for at in span.edges_s()[:-1]]
+    bands = [comfort_c(heat, wanted, away=around.away, season=around.season, set_point_c=c) for c in points]
     target = wanted.target_c if wanted.target_c is not None else heat.target_c
     by = heat.target_at.timestamp() if heat.target_at is not None else None
     if wanted.ready_by is not None:
@@ -366,8 +368,8 @@ def _thermal(device: Known, heat: ThermalFlexibility, span: Horizon, around: Sur
         capacity_wh_per_k=heat.capacity_wh_per_k,
         loss_w_per_k=heat.loss_w_per_k,
         ambient_c=tuple(surroundings_c(device.announce.device_class, heat, warm) for warm in outdoor),
-        minimum_c=(lowest,) * n,
-        maximum_c=(highest,) * n,
+        minimum_c=tuple(lowest for lowest, _ in bands),
+        maximum_c=tuple(highest for _, highest in bands),
         cop=device.cop or (max(heat.cop_share, 0.1),) * n,
         cools=not heat.heats,
         demand_w=device.demand_w or ((said,) * n if said else ()),

@@ -40,6 +40,7 @@ _MEANT_FOR: dict[str, tuple[DeviceClass, ...]] = {
     **dict.fromkeys(("lowest_c", "highest_c", "target_c"), ("heatpump", "waterheater", "hvac", "fuelcell")),
     **dict.fromkeys(("charge_lower_percent", "charge_upper_percent"), ("evse", "battery")),
     "reserve_percent": ("battery",),
+    "set_points": ("heatpump", "waterheater", "hvac"),
 }
 """Preferences that no device of another class can keep: taken in silence they would be a promise."""
 HEATERS = ("heatpump", "waterheater", "hvac")
@@ -366,6 +367,7 @@ def _in_words(wanted: DevicePreferences) -> Iterator[str]:
         (w.green_above_percent, f"starts above {w.green_above_percent} % of green power"),
         (w.incentive, f"follows what is {w.incentive}"),
         (w.from_grid, "may be filled from the grid" if w.from_grid else "is filled with own generation only"),
+        (w.set_points, f"follows {len(w.set_points or ())} set points"),
         (w.plans_itself, "plans by itself" if w.plans_itself else "is planned for"),
     ):
         if value is not None:

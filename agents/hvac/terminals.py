@@ -137,13 +137,16 @@ class HvacTerminals(ThermalTerminals):
         fan: str | None = None,
         *,
         values: Values,  # noqa: ARG002  as every class's
+        on: bool = False,
     ) -> Plan:
         """Other settings of the user's; what an order holds meanwhile comes into force at its end.
 
-        Raises Impossible, RangeError.
+        ``on``: switched on too. Raises Impossible, RangeError.
         """
         wanted: dict[str, Value | None] = {"mode": mode, "fan": fan, "target_temperature_c": temperature_c}
         chosen = {name: value for name, value in wanted.items() if value is not None}
+        if on:
+            chosen["enabled"] = True
         for name, value in chosen.items():
             point = self.file.points.get(name)
             if point is None or point.access != "rw":

@@ -77,7 +77,10 @@ class ObeyHand:
         way: Callable[..., Any] | None
         if word.target_c is not None:
             way = getattr(self.terminals, "set_target", None)
-            return None if way is None else _planned(way(word.target_c, values=values))
+            chosen = {"mode": word.mode, "fan": word.fan}
+            more = {name: value for name, value in chosen.items() if value is not None}
+            on = word.action == "on"
+            return None if way is None else _planned(way(word.target_c, values=values, on=on, **more))
         if word.action in ("hot_water", "release"):
             way = getattr(self.terminals, "hot_water", None)
             return None if way is None else _planned(way(values, wanted=word.action == "hot_water"))

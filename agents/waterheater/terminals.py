@@ -102,8 +102,17 @@ class WaterHeaterTerminals(ThermalTerminals):
         on = upper >= rating and envelope.setpoint_w != 0
         return Plan(writes={"enabled": on}, lower_w=0.0, upper_w=rating if on else 0.0)
 
-    def set_target(self, temperature_c: float, values: Values) -> Plan:  # noqa: ARG002  as every class's
+    def set_target(
+        self,
+        temperature_c: float,
+        values: Values,  # noqa: ARG002  as every class's
+        mode: str | None = None,
+        fan: str | None = None,
+        on: bool = False,  # noqa: ARG002  that comes as an envelope
+    ) -> Plan:
         """Another target for the product's own thermostat. Raises Impossible, RangeError."""
+        if mode is not None or fan is not None:
+            raise Impossible("no_such_setting", f"{self.file.device} has neither mode nor fan: give a temperature only")
         point = self.file.points.get("target_temperature_c")
         if point is None or point.access != "rw":
             raise Impossible("no_thermostat", f"{self.file.device} has no thermostat that can be set from here")
