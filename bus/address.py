@@ -125,3 +125,11 @@ def parse(subject: str) -> Parsed | None:
         return Parsed(tokens[0], home, Address(fs, fr, fn), receiver, name, topic, int(edition), word)
     except ValueError:
         return None
+
+
+def sender_of(subject: str) -> Address:
+    """Whose word it is. Raises ValueError where the subject is nobody's."""
+    parsed = parse(subject)
+    if parsed is None:
+        raise ValueError(subject)
+    return parsed.sender

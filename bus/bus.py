@@ -19,14 +19,15 @@ from bus import metrics, store, tracing
 from bus.address import HOME, Address, group, heard, say, to
 from bus.backlog import Backlog
 from bus.clock import Clock, patience
-from bus.ears import Ears, id_of, talk_key
-from bus.envelope import Envelope, Ids, decoder, encode, instant
+from bus.ears import Ears, talk_key
+from bus.envelope import Envelope, Ids, decoder, encode, id_of, instant
 from bus.handled import Handled
 from bus.listeners import Answerer, Heard, Listener
 from bus.nkeys import KeyPair
 from bus.outbox import Outbox
 from bus.store import Sealed, State
 from bus.talk import Talk
+from bus.to_peer import ToPeer, attributes_of
 from bus.transport import Connection, NotStored
 from bus.user_jwt import Credential
 from contracts.kit import Conversation, Message, Role
@@ -318,7 +319,7 @@ class Bus:
             yield talk
 
     def _side(self, table: Conversation, side: str, id: str, peer: Address) -> Talk:
-        talk = Talk(table, side, id, _ToPeer(self, peer, id), self.clock, peer)
+        talk = Talk(table, side, id, ToPeer(self, peer, id), self.clock, peer)
         self._ears.talks[talk_key(peer, id)] = talk
         return talk
 
@@ -337,7 +338,7 @@ class Bus:
         def attributes() -> tracing.Attributes:
             taken = {} if where is None else where.attributes
             reason = None if opening is None else tracing.reason_of(opening)
-            return {**_attributes(talk, peer), **taken, **tracing.because(reason)}
+            return {**attributes_of(talk, peer), **taken, **tracing.because(reason)}
 
         name, parent = f"{talk.table.name} {talk.side}", None if where is None else where.trace
         with tracing.span(name, attributes, parent=parent, kind="internal" if where is None else "consumer") as mark:
@@ -383,50 +384,4 @@ class Bus:
             self.connection.publish(token, b"+ACK")
 
 
-def _attributes(talk: Talk, peer: Address) -> tracing.Attributes:
-    return {
-        "messaging.system": "nats",
-        "messaging.message.conversation_id": talk.id,
-        "gridparley.table": talk.table.name,
-        "gridparley.side": talk.side,
-        "gridparley.peer": str(peer),
-        "gridparley.use_cases": ",".join(talk.table.use_cases),
-    }
-
-
 _duration = lru_cache(maxsize=256)(lambda seconds: timedelta(seconds=seconds))
-
-
-class _ToPeer:
-    """Carries a talk's words to its peer, durable ones by way of a stream."""
-
-    def __init__(self, bus: Bus, peer: Address, talk: str) -> None:
-        self._bus, self._peer, self._talk = bus, peer, talk
-
-    async def send(self, message: Message, last: bool) -> None:
-        kind = type(message)
-        if not tracing.recording():
-            await self._carry(message)
-            return
-        subject = to(self._peer, self._bus.address, kind)
-        attributes = tracing.sending(subject, self._talk, tracing.reason_of(message))
-        with tracing.span(f"say {kind.__name__}", attributes, kind="producer") as mark:
-            mark.set({"messaging.message.id": await self._carry(message), "gridparley.last": last})
-
-    async def _carry(self, message: Message) -> str:
-        trace = tracing.current()
-        if type(message).durable:
-            return await self._bus.tell_durably(self._peer, message, talk=self._talk, trace=trace)
-        return self._bus.tell(self._peer, message, talk=self._talk, trace=trace)
-
-    def seal(self, message: Message) -> Sealed:
-        return self._bus.seal(self._peer, message, talk=self._talk, trace=tracing.current())
-
-    async def post(self, sealed: Sealed) -> None:
-        if not tracing.recording():
-            await self._bus.post(sealed)
-            return
-        word = "".join(part.title() for part in sealed.subject.rpartition(".")[2].split("_"))
-        attributes = tracing.sending(sealed.subject, self._talk, None) | {"messaging.message.id": sealed.id}
-        with tracing.span(f"say {word}", attributes, kind="producer"):
-            await self._bus.post(sealed)

@@ -10,18 +10,17 @@ A word that makes a deal counts once its stream has it: what is heard of it befo
 import asyncio
 import logging
 from collections import Counter, deque
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
 
-from bus import tracing
-from bus.address import Address, parse
+from bus.address import Address, parse, sender_of
 from bus.clock import Clock
-from bus.envelope import Envelope, instant
+from bus.envelope import Envelope, id_of, instant
 from bus.handled import Handled
 from bus.hands import Hands
-from bus.listeners import Answerer, Ear, Heard, Listeners, Word, heard
+from bus.listeners import Answerer, Ear, Heard, Listeners, Word, heard, hearing
 from bus.talk import OutOfTurn, Talk
 from bus.transport import NotStored
 from contracts.kit import END, Conversation, Message
@@ -133,7 +132,7 @@ class Ears:
     def _key_of(self, subject: str, payload: bytes) -> str | None:
         """Which word this is; None when it cannot be read, and then an id in it stands for nothing."""
         try:
-            key = f"{_sender_of(subject)} {id_of(payload)}"
+            key = f"{sender_of(subject)} {id_of(payload)}"
             if not self._is_known(key):
                 word = self._known.get(subject) or self.listeners.resolve(subject)
                 if word is None:
@@ -288,7 +287,7 @@ class Ears:
             if where.trace is None:
                 await ear.give(envelope.body, where)
             else:
-                with _hearing("settle", envelope.body, where):
+                with hearing("settle", envelope.body, where):
                     await ear.give(envelope.body, where)
             await self._handled.add(key)
         except NotStored as problem:  # nobody may learn of a deal that we could forget: the stream brings it again
@@ -329,7 +328,7 @@ class Ears:
                     if where.trace is None:
                         ear.give(body, where)
                     else:
-                        with _hearing("hear", body, where):
+                        with hearing("hear", body, where):
                             ear.give(body, where)
                 except Exception as problem:  # one listener's fault must not keep the word from the others
                     self._failed(problem, subject, payload)
@@ -357,7 +356,7 @@ class Ears:
             elif where.trace is None:
                 await ear.give(body, where)
             else:
-                with _hearing("hear", body, where):
+                with hearing("hear", body, where):
                     await ear.give(body, where)
             if type(body).durable:
                 await self._handled.add(key)
@@ -384,33 +383,6 @@ class Ears:
             self._mouth.refuse(parsed.sender, id, subject, code, text)
 
 
-def _hearing(how: str, body: Message, where: Heard) -> AbstractContextManager[tracing.Mark]:
-    """The span in which a word of a trace is dealt with."""
-    attributes: tracing.Attributes = {}
-    if tracing.on():
-        attributes = {**where.attributes, **tracing.because(tracing.reason_of(body))}
-    return tracing.span(f"{how} {type(body).__name__}", attributes, parent=where.trace, kind="consumer")
-
-
 def talk_key(peer: Address, id: str) -> str:
     """What a talk is found by when a word of it arrives."""
     return f"{peer} {id}"
-
-
-class _IdOnly(msgspec.Struct):
-    id: str
-
-
-_decode_id = msgspec.json.Decoder(_IdOnly).decode
-
-
-def id_of(payload: bytes) -> str:
-    """The id of a word, whatever its kind. Raises msgspec.MsgspecError."""
-    return _decode_id(payload).id
-
-
-def _sender_of(subject: str) -> Address:
-    parsed = parse(subject)
-    if parsed is None:
-        raise ValueError(subject)
-    return parsed.sender

@@ -53,3 +53,15 @@ class Ids:
 def instant(seconds: float) -> datetime:
     """Unix seconds of the run's clock as they travel."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+class _IdOnly(msgspec.Struct):
+    id: str
+
+
+_decode_id = msgspec.json.Decoder(_IdOnly).decode
+
+
+def id_of(payload: bytes) -> str:
+    """The id of a word, whatever its kind. Raises msgspec.MsgspecError."""
+    return _decode_id(payload).id

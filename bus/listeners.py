@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 
+from bus import tracing
 from bus.address import Address, Parsed, is_home, parse
 from bus.envelope import Envelope, decoder
 from bus.talk import Talk
@@ -142,3 +144,11 @@ def heard(parsed: Parsed, envelope: Envelope[Any]) -> Heard:
         parsed.home,
         parsed.group,
     )
+
+
+def hearing(how: str, body: Message, where: Heard) -> AbstractContextManager[tracing.Mark]:
+    """The span in which a word of a trace is dealt with."""
+    attributes: tracing.Attributes = {}
+    if tracing.on():
+        attributes = {**where.attributes, **tracing.because(tracing.reason_of(body))}
+    return tracing.span(f"{how} {type(body).__name__}", attributes, parent=where.trace, kind="consumer")
