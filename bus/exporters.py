@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,11 @@ EXPORT_WALL_S = 2.0
 STOP_WALL_S = 1.5
 Signal = Literal["traces", "metrics"]
 PROTOCOLS = ("http/protobuf", "grpc")
+OTLP: dict[Signal, tuple[str, str]] = {
+    "traces": ("trace_exporter", "OTLPSpanExporter"),
+    "metrics": ("metric_exporter", "OTLPMetricExporter"),
+}
+"""Module and class of the library's exporter, alike for both protocols."""
 
 
 class BadSetting(ValueError):
@@ -52,23 +58,21 @@ def protocol(signal: Signal) -> str:
 
 
 def span_exporter(instance: str, folder: Path | None) -> SpanExporter | None:
-    """To the collector where one is named, else into ``folder`` if given. Raises BadSetting.
-
-    The libraries are loaded here and not before: that of gRPC alone is 15 MB of a process's own memory.
-    """
+    """To the collector where one is named, else into ``folder`` if given. Raises BadSetting."""
     where = collector("traces")
     if where is None:
         return None if folder is None else FileExporter(folder / f"{instance}.jsonl")
-    inner: SpanExporter
-    if protocol("traces") == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as by_grpc
+    return PatientSpans(otlp_exporter("traces"), Outages(where, "spans"))
 
-        inner = by_grpc.OTLPSpanExporter(timeout=EXPORT_WALL_S)
-    else:
-        from opentelemetry.exporter.otlp.proto.http import trace_exporter as by_http
 
-        inner = by_http.OTLPSpanExporter(timeout=EXPORT_WALL_S)
-    return PatientSpans(inner, Outages(where, "spans"))
+def otlp_exporter(signal: Signal) -> Any:
+    """The library's exporter of a signal, by the protocol that is set. Raises BadSetting.
+
+    The libraries are loaded here and not before: that of gRPC alone is 15 MB of a process's own memory.
+    """
+    carrier = "grpc" if protocol(signal) == "grpc" else "http"
+    module, name = OTLP[signal]
+    return getattr(import_module(f"opentelemetry.exporter.otlp.proto.{carrier}.{module}"), name)(timeout=EXPORT_WALL_S)
 
 
 class FileExporter(SpanExporter):

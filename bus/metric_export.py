@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bus.exporters import EXPORT_WALL_S, Outages, collector, protocol
+from bus.exporters import EXPORT_WALL_S, Outages, collector, otlp_exporter
 from bus.metrics import METRICS, Attributes, Metric, Source
 from bus.tracing import resource
 
@@ -91,16 +91,7 @@ def _exporter() -> "PatientFigures | None":
     where = collector("metrics")
     if where is None:
         return None
-    inner: MetricExporter
-    if protocol("metrics") == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as by_grpc
-
-        inner = by_grpc.OTLPMetricExporter(timeout=EXPORT_WALL_S)
-    else:
-        from opentelemetry.exporter.otlp.proto.http import metric_exporter as by_http
-
-        inner = by_http.OTLPMetricExporter(timeout=EXPORT_WALL_S)
-    return PatientFigures(inner, Outages(where, "metrics"))
+    return PatientFigures(otlp_exporter("metrics"), Outages(where, "metrics"))
 
 
 class PatientFigures(MetricExporter):
