@@ -1,5 +1,7 @@
 """An agent's settings: what the topology knows of its place, then the role's defaults, then its own."""
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from deploy.topology import Topology, split
 
 Gateways = Mapping[str, tuple[str, int]]
 """Site -> host and port of its Modbus gateway."""
+_NAMED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 
 
 class BadSettings(ValueError):
@@ -37,11 +40,21 @@ def gateways(topology: Topology) -> dict[str, tuple[str, int]]:
 
 
 def host_port(text: str) -> tuple[str, int]:
-    """Of ``192.0.2.7:502``. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit():
+    """Of ``192.0.2.7:502``, ``gateway.example:502`` or ``[2001:db8::7]:502``. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not _is_host(host) or not (port.isascii() and port.isdecimal() and len(port) <= 5):
         raise ValueError(f"{text!r} is not host:port")
+    if not 0 < int(port) < 65_536:
+        raise ValueError(f"{text!r} has no port of 1 to 65535")
     return host, int(port)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(_NAMED.match(text)) or ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def facts_of(topology: Topology, address: Address, where: Gateways, data: Path | None = None) -> dict[str, Any]:

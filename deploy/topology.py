@@ -3,7 +3,9 @@
 import difflib
 import re
 import tomllib
+from collections.abc import Iterator
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -240,6 +242,8 @@ def load(path_or_name: str | Path) -> Topology:
         raise TopologyError(str(path), "", f"cannot be read: {problem}", "Check the path and its rights.") from problem
     except tomllib.TOMLDecodeError as problem:
         raise TopologyError(str(path), "", f"is not TOML: {problem}", "Mend the line that is named.") from problem
+    for where in _endless(raw):
+        raise TopologyError(str(path), where, "is no finite number", "Write a number, or leave it out.")
     try:
         return msgspec.convert(_placed(raw, path.resolve().parent), Topology, strict=True)
     except msgspec.ValidationError as problem:
@@ -256,6 +260,18 @@ def _placed(raw: Any, folder: Path) -> Any:
     if isinstance(raw, list):
         return [_placed(value, folder) for value in raw]
     return str(folder / raw[2:]) if isinstance(raw, str) and raw.startswith("./") else raw
+
+
+def _endless(value: Any, where: str = "") -> Iterator[str]:
+    """Key paths of nan and inf, which TOML can write and nothing can be compared with."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _endless(one, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _endless(one, f"{where}[{number}]")
+    elif isinstance(value, float) and not isfinite(value):
+        yield where
 
 
 def split(problem: msgspec.ValidationError) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """What is wrong with a topology, in words: which entry, why, and what to do. Empty when it can be run."""
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,14 @@ from deploy.roster import ROLES, Roster, UnknownRole
 from deploy.settings import BadSettings, gateways, settings_of
 from deploy.topology import GRID, HUB, LINK_ACTIONS, AgentEntry, Disturbance, Topology
 
+LONGEST_NAME = 58
+"""``nats-<site>`` is a host's name, of which no part is longer than 63."""
+_NAMES = f"Write a-z, 0-9, _ and -, at most {LONGEST_NAME} of them, and no - at the beginning."
+_TAKEN = frozenset(
+    {GRID, HUB, "ca", "authority", "links", "field", "hardware", "desk", "world", "lines", "substation", "all", "none"}
+)
+"""What certificates, networks of containers, processes and commands call something else than a site."""
+_HUB_MEMBER = re.compile(HUB + r"-\d+\Z")
 _HARDWARE = frozenset(role.name for role in (*DEVICES, METER))
 
 
@@ -26,8 +35,10 @@ def _faults(topology: Topology, agent_of: Callable[[str], Agent | None]) -> Iter
     names = Counter(site.name for site in topology.site)
     for number, site in enumerate(topology.site):
         where = f"site[{number}] ({site.name})"
-        if not TOKEN.match(site.name) or site.name in (GRID, HUB):
-            yield f"{where}: name {site.name!r} cannot be used. Write a-z, 0-9, _ and -, and neither grid nor hub."
+        if site.name in _TAKEN or _HUB_MEMBER.match(site.name):
+            yield f"{where}: name {site.name!r} cannot be used: something else is called so. Choose another."
+        elif not _is_name(site.name):
+            yield f"{where}: name {site.name!r} cannot be used. {_NAMES}"
         if names[site.name] > 1:
             yield f"{where}: the name is used {names[site.name]} times. Give each site its own."
         for field in ("contract_consumption_w", "contract_production_w", "fuse_a"):
@@ -82,8 +93,8 @@ def _entries(where: str, entries: tuple[AgentEntry, ...]) -> Iterator[str]:
         at = f"{where}.agents[{number}] ({entry.role}.{entry.name})"
         if entry.role not in ROLES:
             yield f"{at}: {entry.role!r} is no role. {_meant(entry.role)}"
-        if not TOKEN.match(entry.name):
-            yield f"{at}: name {entry.name!r} cannot be used. Write a-z, 0-9, _ and -."
+        if not _is_name(entry.name):
+            yield f"{at}: name {entry.name!r} cannot be used. {_NAMES}"
         if addresses[entry.role, entry.name] > 1:
             yield f"{at}: the address is used {addresses[entry.role, entry.name]} times. Give each agent its own name."
         if entry.attach and entry.role != APP.name:
@@ -118,6 +129,11 @@ def _disturbance(where: str, event: Disturbance, topology: Topology) -> Iterator
         hardware = {entry.role + entry.name for entry in topology.sites[event.site].agents if entry.device} | {"meter"}
         if event.device not in hardware:
             yield f"{where}.device: {event.site} has no {event.device!r}. It has {', '.join(sorted(hardware))}."
+
+
+def _is_name(text: str) -> bool:
+    """Of a site or an agent. What begins with - would be an option of a command."""
+    return bool(TOKEN.match(text)) and not text.startswith("-") and len(text) <= LONGEST_NAME
 
 
 def _meant(role: str) -> str:

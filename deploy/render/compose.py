@@ -1,5 +1,6 @@
 """A deployment as a compose file: a container per actor, a network per site, nothing reachable that need not be."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Compose:
         self._watchers()
         return yaml.safe_dump(
             {
-                "name": "-".join((topology.name, *self.places)) if self.apart else topology.name,
+                "name": _project("-".join((topology.name, *self.places)) if self.apart else topology.name),
                 "services": self.services,
                 "networks": self._networks(),
                 "volumes": {name: {} for name in sorted(self.volumes)},
@@ -299,6 +300,11 @@ class Compose:
             networks["hardware"] = {}
         networks["desk"] = {}
         return networks
+
+
+def _project(name: str) -> str:
+    """What compose takes as a project's name: a topology may be called as its owner likes."""
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "gridparley"
 
 
 def _network(server: str) -> str:

@@ -151,6 +151,14 @@ def prepare(
     found = faults(topology)
     if found:
         raise CannotDeploy("\n".join(found))
+    nowhere = (
+        [] if has_world(topology) else [place for place in line_places(topology) if place not in gateways(topology)]
+    )
+    if nowhere:
+        raise CannotDeploy(
+            f"{', '.join(nowhere)}: has hardware, but no gateway and nothing that simulates it. "
+            'Write where it is: gateway = "192.0.2.7:502".'
+        )
     permissions, keys = Permissions(topology, Roster()), Keys(folder / "keys")
     certificates = Certificates(folder / "tls")
     if hub_url:
