@@ -12,8 +12,8 @@ from nats import errors
 from bus.clock import SharedClock
 from bus.transport import Connection
 
-LEASH_WALL_S = 0.025
-"""What passes at most after the last proof that everybody came to his turn."""
+LEASH_WALL_S, LEASH_S = 0.04, 1.0
+"""What passes at most after the last proof that everybody came to his turn: the longer of so much wall and run time."""
 LOOK_WALL_S = 0.01
 FROZEN_WALL_S = 3
 """A server that is connected and silent for so long is held up by the test itself: it is waited for no more."""
@@ -35,7 +35,7 @@ class SteadyClock(SharedClock):
     def _read(self) -> tuple[float, float]:
         with self._lock:
             now, speed = super()._read()
-            beyond = max(0.0, now - self._proven - LEASH_WALL_S * speed)
+            beyond = max(0.0, now - self._proven - max(LEASH_S, LEASH_WALL_S * speed))
             self._hidden_s += beyond
             self._proven += beyond
             return now - self._hidden_s, speed
