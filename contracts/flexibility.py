@@ -17,6 +17,8 @@ from contracts.units import Celsius, Eur, EurPerKwh, Instant, Percent, Seconds, 
 
 InstructionState = Literal["new", "accepted", "rejected", "revoked", "started", "succeeded", "aborted"]
 """S2's instruction life cycle."""
+OVER: tuple[InstructionState, ...] = ("succeeded", "aborted", "revoked", "rejected")
+"""Where it ends."""
 SequenceState = Literal["not_scheduled", "scheduled", "executing", "interrupted", "finished", "aborted"]
 
 

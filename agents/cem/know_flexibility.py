@@ -6,12 +6,13 @@ more than it promised is planned with at its worst and told about; one that fall
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import anyio
 import msgspec
 
+from agents.cem.agreed import Agreed, Intent, Kept
 from agents.cem.premises import Premises
 from agents.cem.settings import CemSettings
 from agents.cem.weigh_offer import absurd, beyond, most_w, moved, worst
@@ -27,6 +28,7 @@ from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.device import DeviceWarning
 from contracts.flexibility import (
+    OVER,
     CounterAccepted,
     CounterInstruction,
     CounterRejected,
@@ -55,43 +57,10 @@ from contracts.reasons import Reason
 log = logging.getLogger("gridparley.cem")
 KEPT_S = 86_400.0
 """So long a deal is written down after its power ends."""
-OVER: tuple[InstructionState, ...] = ("succeeded", "aborted", "revoked", "rejected")
 LIES_TWICE = 2
 """So many readings in a row above its profile are no accident."""
 Judge = Callable[[CounterInstruction], bool]
 S = TypeVar("S", bound=msgspec.Struct)
-
-
-class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """What the deal is about, written down before it is asked for; ``said`` is run time."""
-
-    instruct: Instruct
-    said: float
-    counter: CounterInstruction | None = None
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """One agreement over restarts."""
-
-    talk: str
-    device: str
-    instruct: Instruct
-    power: tuple[PlannedPower, ...]
-    start: float | None
-    state: InstructionState
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreed:
-    """A standing instruction. ``power`` is what the device confirmed, moved when it began at another instant, raised
-    where it was seen to take more; ``start`` in run seconds."""
-
-    talk: str
-    device: Address
-    instruct: Instruct
-    power: tuple[PlannedPower, ...]
-    start: float | None
-    state: InstructionState
 
 
 @skill(
@@ -328,9 +297,7 @@ class KnowFlexibility:
             if abs(ends - planned) > 60.0:
                 power = moved(power, power[0].start.timestamp() + ends - planned)
                 start = power[0].start.timestamp()
-        self.agreed[device] = Agreed(
-            talk=agreed.talk, device=device, instruct=agreed.instruct, power=power, start=start, state=word.state
-        )
+        self.agreed[device] = replace(agreed, power=power, start=start, state=word.state)
         await self._store()
         self._changed(device)
 
@@ -352,14 +319,7 @@ class KnowFlexibility:
     async def _caught(self, device: Address, agreed: Agreed, power_w: float) -> None:
         told = device in self.liars
         self.liars[device] = max(self.liars.get(device, 0.0), power_w)
-        self.agreed[device] = Agreed(
-            talk=agreed.talk,
-            device=device,
-            instruct=agreed.instruct,
-            power=worst(agreed.power, power_w),
-            start=agreed.start,
-            state=agreed.state,
-        )
+        self.agreed[device] = replace(agreed, power=worst(agreed.power, power_w))
         self._above[device] = 0
         try:
             await self._store()
@@ -379,15 +339,8 @@ class KnowFlexibility:
         offers = await self.state.get("offers", dict[str, OfferFlexibility]) or {}
         self.offers = {Address.parse(device): offer for device, offer in offers.items()}
         for kept in await self.state.get("agreed", tuple[Kept, ...]) or ():
-            device = Address.parse(kept.device)
-            self.agreed[device] = Agreed(
-                talk=kept.talk,
-                device=device,
-                instruct=kept.instruct,
-                power=kept.power,
-                start=kept.start,
-                state=kept.state,
-            )
+            agreed = kept.agreed()
+            self.agreed[agreed.device] = agreed
         for deal in sorted(self.deals.standing(instruction), key=lambda deal: deal.read(Intent).said):
             known = self.agreed.get(deal.peer)
             if known is None or (self._said(known) or 0.0) < deal.read(Intent).said:
@@ -399,11 +352,7 @@ class KnowFlexibility:
 
     async def _store(self) -> None:
         await self.state.put("offers", {str(device): offer for device, offer in self.offers.items()})
-        kept = tuple(
-            Kept(talk=a.talk, device=str(a.device), instruct=a.instruct, power=a.power, start=a.start, state=a.state)
-            for a in self.agreed.values()
-        )
-        await self.state.put("agreed", kept)
+        await self.state.put("agreed", tuple(agreed.kept() for agreed in self.agreed.values()))
 
     def _changed(self, device: Address) -> None:
         for act in self.on_change:

@@ -13,6 +13,7 @@ from math import inf
 
 import msgspec
 
+from agents.cem.constraints import constraints
 from agents.cem.household_budget import THRESHOLD_W, ems_floor_w, shares
 from agents.cem.join_devices import JoinDevices
 from agents.cem.limit_deals import STANDING_S, TABLES, Terms, forget_older, forget_replaced, newest
@@ -162,14 +163,6 @@ class ObeyLimit:
     def _minimum_w(self) -> float:
         return ems_floor_w(self.joined.steerables())
 
-    def _generation_w(self) -> float:
-        """Installed generation as a magnitude, at most what the connection carries. Storage generates nothing."""
-        if self.settings.nominal_production_w is not None:
-            return self.settings.nominal_production_w
-        announced = [d.announce for d in self.premises.devices.values()]
-        installed = -sum(a.nominal_lower_w for a in announced if a.device_class == "pv")
-        return min(installed, self.settings.nominal_w("production")) + 0.0
-
     def _default_failsafe_w(self, direction: Direction) -> float:
         if direction == "production":
             return min(0.0, self.settings.failsafe_production_w)
@@ -191,15 +184,7 @@ class ObeyLimit:
         return self._cached[direction]
 
     def _say_constraints(self, *, always: bool) -> None:
-        s, generation_w = self.settings, self._generation_w()
-        said = Constraints(
-            nominal_consumption_w=s.nominal_w("consumption"),
-            nominal_production_w=-generation_w,
-            contract_consumption_w=s.contract_consumption_w or s.nominal_w("consumption"),
-            contract_production_w=-(s.contract_production_w or generation_w),
-            minimum_consumption_w=self._minimum_w(),
-            devices=tuple(sorted(d.name for d in self.premises.devices.values())),
-        )
+        said = constraints(self.settings, list(self.premises.devices.values()), self._minimum_w())
         if always or said != self._constraints:
             self._constraints = said
             self.bus.say(said, home=False)

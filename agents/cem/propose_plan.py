@@ -13,8 +13,9 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from agents.cem.agreed import Agreed
 from agents.cem.carry_out_plan import CarryOutPlan
-from agents.cem.know_flexibility import Agreed, KnowFlexibility
+from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
 from agents.cem.plan_home import PlanHome, solve_apart
 from agents.cem.planner.problem import BadProblem

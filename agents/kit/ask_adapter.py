@@ -11,8 +11,9 @@ import anyio
 
 from agents.kit.agent import Peers
 from agents.kit.bargain import Terms, latest_start, profile_from
-from agents.kit.do_job import DoJob, Job
+from agents.kit.do_job import DoJob
 from agents.kit.hardware import HardwareSettings
+from agents.kit.job import Job
 from agents.kit.join import JoinHome
 from agents.kit.skill import every, hears, skill
 from agents.kit.tell_flexibility import TellFlexibility

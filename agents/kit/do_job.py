@@ -12,8 +12,9 @@ import anyio
 import msgspec
 
 from agents.kit.announce_start import AskToStart
-from agents.kit.bargain import Terms, bounds_of, profile_from, slot_at
-from agents.kit.hardware import RUNNING_W, Envelope, HardwareSettings, Impossible
+from agents.kit.bargain import profile_from
+from agents.kit.hardware import RUNNING_W, HardwareSettings, Impossible
+from agents.kit.job import Job, envelope_at, next_instant
 from agents.kit.join import JoinHome
 from agents.kit.obey import ObeyOrders
 from agents.kit.offers import Offers
@@ -27,6 +28,7 @@ from bus.store import State
 from bus.transport import NotStored
 from contracts.device import DeviceReading
 from contracts.flexibility import (
+    OVER,
     InstructionState,
     ProgressNoted,
     ReportProgress,
@@ -44,46 +46,6 @@ LATE_S = 60.0
 BEGINS_WITHIN_S = 120.0
 AGAIN_S = 60.0
 """A start that has to wait for room, or that the hardware did not take, is tried again so often."""
-OVER: tuple[InstructionState, ...] = ("succeeded", "aborted", "revoked", "rejected")
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """``instruction`` is the talk in which it was agreed; None: nobody agreed it, the device decided.
-
-    energy_wh   the device's register when it began
-    ran         it was seen at work
-    """
-
-    instruction: str | None
-    terms: Terms
-    state: InstructionState = "accepted"
-    started_at: float | None = None
-    energy_wh: float | None = None
-    ran: bool = False
-    paused: bool = False
-
-
-def envelope_at(job: Job, now: float) -> Envelope | None:
-    """What the confirmed profile allows now; None: it says nothing about now."""
-    terms = job.terms
-    if not job.terms.by_power or job.state in OVER:
-        return None
-    if now < terms.begins:
-        # Waiting for its time; without a start of its own the profile just has not begun.
-        return None if terms.start is None else Envelope(setpoint_w=0.0, upper_w=0.0)
-    slot = slot_at(terms.power, now)
-    if slot is None:
-        return None
-    lower, upper, value = bounds_of(slot)
-    return Envelope(lower_w=lower, upper_w=upper, setpoint_w=value)
-
-
-def next_instant(job: Job, now: float) -> float | None:
-    """When something has to be done next."""
-    edges = [job.terms.begins]
-    for slot in job.terms.power:
-        edges += [slot.start.timestamp(), slot.start.timestamp() + slot.duration_s]
-    return min((edge for edge in edges if edge > now), default=None)
 
 
 @skill(opens=(instruction_progress,), says_home=(ShowSchedule,), use_cases=("home.flexible-start", "home.reschedule"))

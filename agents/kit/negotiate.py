@@ -11,8 +11,9 @@ import msgspec
 
 from agents.kit.bargain import Counter, Terms, Verdict, judge
 from agents.kit.deals import Deal, Deals, TooManyDeals
-from agents.kit.do_job import OVER, DoJob, Job
+from agents.kit.do_job import DoJob
 from agents.kit.hardware import HardwareSettings
+from agents.kit.job import Job
 from agents.kit.join import JoinHome
 from agents.kit.obey import ObeyOrders
 from agents.kit.skill import answers, every, restores, settles, skill
@@ -24,6 +25,7 @@ from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.device import SetPower
 from contracts.flexibility import (
+    OVER,
     CounterAccepted,
     CounterInstruction,
     CounterRejected,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from agents.kit.bargain import Terms
-from agents.kit.do_job import DoJob, Job
+from agents.kit.do_job import DoJob
+from agents.kit.job import Job
 from agents.kit.plan_by_incentive import as_wished, plan_by_incentive
 from agents.kit.readings import SayReadings
 from agents.kit.skill import answers, every, skill

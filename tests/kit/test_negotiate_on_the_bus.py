@@ -188,6 +188,6 @@ async def test_a_device_keeps_to_its_tables_towards_a_cem_that_says_anything_law
 
 
 def _intent(h: Negotiating, word: Instruct) -> Any:
-    from agents.cem.know_flexibility import Intent
+    from agents.cem.agreed import Intent
 
     return Intent(instruct=word, said=h.run.clock.now())

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from agents.cem.agent import AGENT
+from agents.cem.agreed import Agreed
 from agents.cem.join_devices import JoinDevices
-from agents.cem.know_flexibility import Agreed, KnowFlexibility
+from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Premises
 from agents.cem.settings import CemSettings

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.cem.know_flexibility import Agreed
+from agents.cem.agreed import Agreed
 from bus.envelope import instant
 from contracts.reasons import Reason
 from tests.support.grid import eventually

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.cem.know_flexibility import Agreed
+from agents.cem.agreed import Agreed
 from bus.address import Address
 from bus.envelope import instant
 from contracts.device import PowerRefused, SetPower, power_control

@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agents.cem.know_flexibility import Agreed
+from agents.cem.agreed import Agreed
 from bus.address import Address
 from contracts.hand import ControlRefused, ControlTaken, TakeControl, take_control
 from contracts.kit import Lapsed

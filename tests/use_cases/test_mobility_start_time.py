@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agents.cem.know_flexibility import Agreed
+from agents.cem.agreed import Agreed
 from bus.envelope import instant
 from contracts.preferences import DevicePreferences, SetPreferences
 from contracts.reasons import Reason
