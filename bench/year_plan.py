@@ -13,10 +13,11 @@ from agents.cem.expect import LOAD_LASTS_S, SEEN_W, SKY_LASTS_S, SKY_SHARES
 from agents.cem.follow_plan import wish_for
 from agents.cem.heat_history import DAYS, Closed, HeatHistory, cop, drawn_w
 from agents.cem.history import History
+from agents.cem.known import Band, Known, Surroundings
 from agents.cem.planner.plan import Course, Plan
 from agents.cem.planner.problem import Horizon, Problem
 from agents.cem.planner.solve import solve
-from agents.cem.pose_problem import Band, Known, Surroundings, horizon, pose, surplus_has_its_time
+from agents.cem.pose_problem import horizon, pose, surplus_has_its_time
 from agents.cem.settings import CemSettings
 from agents.cem.wishes import Wish
 from agents.kit.price_stack import Stack, slotted

@@ -18,12 +18,13 @@ from agents.cem.held_by_hand import HeldByHand
 from agents.cem.keep_envelope import KeepEnvelope
 from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
+from agents.cem.known import Known, Surroundings
 from agents.cem.learn_heat import LearnHeat
 from agents.cem.look_ahead import bounds_ahead
 from agents.cem.obey_limit import ObeyLimit
 from agents.cem.planner.plan import Plan
 from agents.cem.planner.problem import BadProblem, Pin, Problem
-from agents.cem.pose_problem import Known, Surroundings, horizon, pose, surplus_has_its_time
+from agents.cem.pose_problem import horizon, pose, surplus_has_its_time
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.settings import CemSettings

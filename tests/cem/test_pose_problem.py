@@ -9,13 +9,14 @@ import msgspec
 import pytest
 
 from agents.cem.follow_plan import wish_for
+from agents.cem.known import Known, Surroundings
 from agents.cem.limit_state import Control, Held
 from agents.cem.limit_state import Slot as LimitSlot
 from agents.cem.look_ahead import bounds_ahead
 from agents.cem.planner.plan import NEGATIVE_PRICE, Course
 from agents.cem.planner.problem import Battery, Charge, Fixed, Generator, Job, Problem, Pv, Thermal
 from agents.cem.planner.solve import solve
-from agents.cem.pose_problem import Known, Surroundings, horizon, pose, surplus_has_its_time
+from agents.cem.pose_problem import horizon, pose, surplus_has_its_time
 from agents.cem.premises import Claim
 from agents.cem.settings import CemSettings
 from agents.kit.local_day import next_local
