@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from agents.cem.comfort import comfort_c
+from agents.cem.known import Known, Surroundings
 from agents.cem.planner.problem import Thermal
-from agents.cem.pose_problem import Known, Surroundings, horizon, pose
+from agents.cem.pose_problem import horizon, pose
 from agents.cem.set_points import in_force, set_point_c
 from agents.cem.settings import CemSettings
 from contracts.device import Announce
