@@ -98,7 +98,7 @@ LAG = Metric(
     "histogram",
     "s",
     (),
-    "How late something periodic was done, run seconds.",
+    "How late something periodic was done, run seconds; of the world: a step of its physics.",
     (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 AGE = Metric(
@@ -138,10 +138,47 @@ OUTBOX = Metric(
 STATE_FAILURES = Metric(
     "gridparley.state.failures", "counter", "{write}", (), "Values that the site's server did not keep in time."
 )
+LINE_REQUESTS = Metric(
+    "gridparley.line.requests",
+    "counter",
+    "{request}",
+    ("line", "outcome"),
+    "Requests of agents over a Modbus line that has its owner (`gridparley line`): `answered`, `exception` (said by the"
+    " unit itself), `no_answer`, `no_path` (no connection), `busy` (not sent in time), `illegal_function`.",
+)
+LINE_AGE = Metric(
+    "gridparley.line.answer.age",
+    "gauge",
+    "s",
+    ("line",),
+    "Age of the last answer over that line, wall seconds; since the owner's start where there was none.",
+)
+CLOCK_SPEED = Metric(
+    "gridparley.clock.speed",
+    "gauge",
+    "{run_second}",
+    (),
+    "Run seconds per second at which the clock's keeper holds the run; 0: it waits for processes, or the run is over.",
+)
+CLOCK_BEHIND = Metric(
+    "gridparley.clock.behind",
+    "gauge",
+    "s",
+    (),
+    "99th percentile of how late the run's processes were in the last seconds, run seconds; beyond 5 the keeper slows"
+    " the clock.",
+)
+CLOCK_HELD_BACK = Metric(
+    "gridparley.clock.held_back", "counter", "{time}", (), "How often the keeper has slowed the clock."
+)
+CLOCK_SILENT = Metric(
+    "gridparley.clock.silent", "gauge", "{process}", (), "Processes that have not reported to the clock for a minute."
+)
 
 METRICS = (
     SAID, HEARD, REFUSED, DEAD, EVENTS, TALKS, OPEN, LIMIT, LIMIT_STATE, LAG, AGE, MODBUS_ERRORS, MODBUS_WRITES,
     CONNECTED, RECONNECTS, MAILBOX, OUTBOX, STATE_FAILURES,
+    LINE_REQUESTS, LINE_AGE, CLOCK_SPEED, CLOCK_BEHIND, CLOCK_HELD_BACK, CLOCK_SILENT,
 )  # fmt: skip
 
 _meters: "Meters | None" = None

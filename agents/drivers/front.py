@@ -10,7 +10,8 @@ Modbus exception, so a master never waits longer than it would for a device. Tim
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
+from time import monotonic
 from typing import cast
 
 import msgspec
@@ -27,6 +28,7 @@ LONGEST_BACKOFF_S = 10.0
 MOST_SILENCES = 3
 """Unanswered requests in a row until the connection is made anew: the other end may be gone without having said so."""
 _LATE_KEPT = 64
+_CAUSES = {_ILLEGAL_FUNCTION: "illegal_function", BUSY: "busy", NO_PATH: "no_path", NO_ANSWER: "no_answer"}
 log = logging.getLogger("gridparley.line")
 
 
@@ -71,22 +73,22 @@ class _Master(asyncio.Protocol):
     """A connection of a local master."""
 
     def __init__(self, front: "Front") -> None:
-        self._front, self._frames = front, Frames()
+        self.front, self._frames = front, Frames()
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._front.joined(self)
+        self.front.joined(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.transport = None  # what it asked for is not sent any more
-        self._front.left(self)
+        self.front.left(self)
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.cut(data):
-            self._front.take(frame, self)
+            self.front.take(frame, self)
         if self._frames.fault and self.transport is not None:
-            log.warning("a master at %s is hung up on: %s", self._front.name, self._frames.fault)
+            log.warning("a master at %s is hung up on: %s", self.front.name, self._frames.fault)
             self.transport.abort()
 
     def pause_writing(self) -> None:
@@ -126,7 +128,10 @@ class _Upstream(asyncio.Protocol):
 
 
 class Front:
-    """One line, started and stopped once. `port` 0 takes a free one; `.port` says which after start."""
+    """One line, started and stopped once. `port` 0 takes a free one; `.port` says which after start.
+
+    ``outcomes`` counts what became of requests. ``heard_at``: the last answer, else the start, of ``time.monotonic``.
+    """
 
     def __init__(
         self,
@@ -157,6 +162,8 @@ class Front:
         self._gap: asyncio.TimerHandle | None = None
         self._quiet_since = 0.0
         self._silences = 0
+        self.outcomes: Counter[str] = Counter()
+        self.heard_at = monotonic()
 
     @property
     def name(self) -> str:
@@ -357,6 +364,8 @@ class Front:
             log.info("%s unit %d answers again", self.name, unit.number)
         unit.backoff_s = self._connect_backoff_s = 0.0
         self._silences, self._proven = 0, True
+        self.heard_at = monotonic()
+        self.outcomes["exception" if frame[7] & 0x80 else "answered"] += 1
         request.master.say(request.frame[:2] + frame[2:])
         self._next()
 
@@ -385,4 +394,5 @@ class Front:
 def _refuse(request: _Request, code: int) -> None:
     """Answers with a Modbus exception."""
     frame = request.frame
+    request.master.front.outcomes[_CAUSES[code]] += 1
     request.master.say(frame[:4] + bytes((0, 3, frame[6], frame[7] | 0x80, code)))

@@ -8,10 +8,12 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from bus import metrics
 from bus.clock import ClockFile, NoClock, SharedClock
 from deploy.condition import CannotRun, Condition
 from deploy.run.governor import Governor
 from deploy.stage import clock_names
+from deploy.telemetry.figures import kept
 from deploy.topology import Topology
 
 log = logging.getLogger("gridparley.clock")
@@ -57,6 +59,7 @@ class ClockKeeper:
         self.clock = SharedClock(path)
         wanted = topology.run.speed
         self.governor = Governor(wanted, min(self.clock.speed, wanted))
+        self._silent: list[str] = []
 
     def _take(self) -> ClockFile:
         start = self.topology.run.start.timestamp()
@@ -71,7 +74,15 @@ class ClockKeeper:
         return there
 
     async def keep(self) -> None:
-        """Until it is told to stop."""
+        """Until it is told to stop. Raises CannotRun."""
+        with kept("clock", "clock", scraped=self.condition.scraped):
+            metrics.observe(metrics.CLOCK_SPEED, lambda: [(self.clock.speed, {})])
+            metrics.observe(metrics.CLOCK_BEHIND, lambda: [(self.governor.p99_s, {})])
+            metrics.observe(metrics.CLOCK_HELD_BACK, lambda: [(self.governor.held_back, {})])
+            metrics.observe(metrics.CLOCK_SILENT, lambda: [(len(self._silent), {})])
+            await self._keep()
+
+    async def _keep(self) -> None:
         self.condition.ready()  # who waits for the clock to be healthy can find it now
         if not self._over() and self.clock.speed == 0.0 and not await self._all_here():
             return
@@ -85,9 +96,10 @@ class ClockKeeper:
             heard |= {name: now for name, here in zip(self.names, self.file.here(), strict=True) if here}
             # Also where nothing changes: should the machine stop, time goes on from the last look.
             self.file.set_speed(self.governor.look(self.file.lags()))
+            self._silent = [name for name, at in heard.items() if now - at > SILENT_WALL_S]
             if now >= next_word:
                 next_word = now + STATUS_WALL_S
-                self._tell([name for name, at in heard.items() if now - at > SILENT_WALL_S])
+                self._tell()
             left = max(0.0, self.topology.run.until.timestamp() - self.clock.now()) / self.clock.speed
             await self._nap(min(LOOK_WALL_S, left))
         self._leave()
@@ -121,7 +133,7 @@ class ClockKeeper:
         log.info("the run is over: time is held at %s; remove %s to begin anew", _text(self.clock.now()), self.path)
         await self.condition.stop.wait()
 
-    def _tell(self, silent: list[str]) -> None:
+    def _tell(self) -> None:
         log.info(
             "%s at %.3gx of %gx, p99 lag %.1f s, held back %d times%s",
             _text(self.clock.now()),
@@ -129,7 +141,7 @@ class ClockKeeper:
             self.governor.wanted,
             self.governor.p99_s,
             self.governor.held_back,
-            f"; silent for a minute: {_some(silent)}" if silent else "",
+            f"; silent for a minute: {_some(self._silent)}" if self._silent else "",
         )
         self._leave()
 

@@ -274,7 +274,7 @@ class Compose:
             "metrics",
             PROMETHEUS,
             9090,
-            [*self.places, "desk"],
+            [*self.places, *(["field"] if self.deployment.simulated else []), "desk"],
             [self._bind(f"observe/{name}", f"/etc/prometheus/{name}") for name in configured],
         )
         provisioned = {"provisioning": "/etc/grafana/provisioning", "dashboards": "/var/lib/grafana/dashboards"}

@@ -185,7 +185,10 @@ def _observe(deployment: Deployment) -> None:
     """What Prometheus and Grafana are given: the files that come with gridparley, and whom to ask for figures."""
     observe = deployment.folder / "observe"
     shutil.copytree(Path(__file__).parents[1] / "observe", observe, dirs_exist_ok=True)
-    targets = [{"targets": [f"{address}:{HEALTH}"], "labels": {"site": address.site}} for address in deployment.agents]
+    sites = [(str(address), address.site) for address in deployment.agents]
+    sites += [(f"line-{place}", place) for place in deployment.lines]
+    sites += [("world", GRID), ("clock", GRID)] if deployment.simulated else []
+    targets = [{"targets": [f"{name}:{HEALTH}"], "labels": {"site": site}} for name, site in sites]
     (observe / "targets").mkdir(exist_ok=True)
     (observe / "targets" / "agents.json").write_bytes(msgspec.json.format(msgspec.json.encode(targets), indent=2))
 

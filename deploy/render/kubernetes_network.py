@@ -6,7 +6,7 @@ from deploy.nats.places import CLIENT, ROUTES
 from deploy.render.compose import MODBUS
 from deploy.render.deployment import HEALTH
 from deploy.render.kubernetes_nats import has_cluster, link_port, links_from_outside
-from deploy.render.kubernetes_parts import Object, Plan, named, place_of, thing
+from deploy.render.kubernetes_parts import FIGURES, Object, Plan, named, place_of, thing
 from deploy.render.kubernetes_pods import SPANS
 from deploy.topology import GRID, HUB
 from deploy.world_spec import modbus_port
@@ -23,7 +23,7 @@ def policies(plan: Plan) -> list[Object]:
     found = [
         _policy("default-deny", {}, policyTypes=["Ingress", "Egress"]),
         _policy("names", _is(*_NAMING), egress=[_name_server()]),
-        _policy("metrics", _is("agent"), ingress=[_rule("from", [_namespace(plan.monitoring)], HEALTH)]),
+        _policy("metrics", _is(*FIGURES), ingress=[_rule("from", [_namespace(plan.monitoring)], HEALTH)]),
         *_spans(plan),
         *_hub(plan),
     ]

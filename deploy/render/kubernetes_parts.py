@@ -18,6 +18,8 @@ from deploy.topology import GRID, HUB
 Object = dict[str, Any]
 LABEL = "gridparley/"
 """Before our own labels and annotations, which say what a pod is: place, role, agent, hardware, facts."""
+FIGURES = ("agent", "line", "world", "clock")
+"""Components whose pods answer Prometheus."""
 USER = 65532
 """Of the images; a number, as the kubelet believes no name."""
 CLOCK_AT, TOPOLOGY_AT, KEYS_AT, DATA_AT = "/clock", "/etc/gridparley", "/run/gridparley", "/data"
@@ -325,9 +327,9 @@ def on_the_clocks_node(plan: Plan) -> Object:
 
 
 def noted(facts: str, labelled: dict[str, str]) -> dict[str, str]:
-    """Annotations: a pod is made anew when it is told other facts, and Prometheus finds agents."""
+    """Annotations: a pod is made anew when it is told other facts, and Prometheus finds who keeps figures."""
     told = {f"{LABEL}facts": facts}
-    if f"{LABEL}agent" not in labelled:
+    if labelled["app.kubernetes.io/component"] not in FIGURES:
         return told
     return told | {
         "prometheus.io/scrape": "true",

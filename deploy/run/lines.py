@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from time import monotonic
 
 import anyio
 
 from agents.drivers.front import Front, FrontSettings
+from bus import metrics
 from contracts.device_file import load as load_device
+from deploy.telemetry.figures import kept
 from deploy.topology import GRID, AgentEntry, Topology
 
 LINES = "lines"
+LINE = "line"
+"""What figures of a line's owner are filed under, as those of an agent under its role."""
 _SHARE = 0.45
 """Of a master's own timeout: for waiting at the front, and again for the unit's answer."""
 
@@ -48,11 +53,16 @@ async def run_lines(
         Front(upstream, front_settings(topology, place), host=listens[place][0], port=listens[place][1])
         for place, upstream in lines.items()
     ]
-    await serve(fronts, ready, stop())
+    with kept(LINE, LINES, scraped=False):
+        await serve(fronts, ready, stop())
 
 
 async def serve(fronts: list[Front], ready: Callable[[], None], stop: asyncio.Event | anyio.Event) -> None:
     """Until ``stop``; ``ready`` when all listen. Raises OSError when a port is taken."""
+    metrics.observe(metrics.LINE_REQUESTS, lambda: [one for front in fronts for one in _outcomes(front)])
+    metrics.observe(
+        metrics.LINE_AGE, lambda: [(monotonic() - front.heard_at, {"line": front.name}) for front in fronts]
+    )
     try:
         for front in fronts:
             await front.start()
@@ -60,3 +70,7 @@ async def serve(fronts: list[Front], ready: Callable[[], None], stop: asyncio.Ev
         await stop.wait()
     finally:
         await asyncio.gather(*(front.stop() for front in fronts))
+
+
+def _outcomes(front: Front) -> list[tuple[float, metrics.Attributes]]:
+    return [(number, {"line": front.name, "outcome": outcome}) for outcome, number in list(front.outcomes.items())]

@@ -8,8 +8,9 @@ import typer
 from agents.drivers.front import Front, FrontSettings
 from deploy import options
 from deploy.options import Health, HealthHost, TopologyFile
-from deploy.run.lines import front_settings, serve
+from deploy.run.lines import LINE, front_settings, serve
 from deploy.settings import gateways
+from deploy.telemetry.figures import kept
 from deploy.topology import GRID, TopologyError, load
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def command(
             condition.ready()
             log.info("%s is served at %s:%d", front.name, front.host, front.port)
 
-        await serve([front], ready, condition.stop)
+        with kept(LINE, f"line-{site}" if site else front.name, scraped=condition.scraped):
+            await serve([front], ready, condition.stop)
 
     raise options.lived("the line", life, health_host, health)

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bus import metrics
 from bus.clock import SharedClock
 from deploy.condition import Condition
+from deploy.telemetry.figures import kept
+from deploy.world_spec import WORLD
 from world.spec import EventSpec, WorldError, WorldSpec
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ async def run_street(
     from world.run import run_world
 
     opening: list[asyncio.Task[object]] = []
+    watched = _Watched(clock)
 
     def on_ready(world: "World") -> None:
         if commands is not None:
@@ -45,17 +49,29 @@ async def run_street(
         condition.ready()
         ready()
 
-    running = asyncio.ensure_future(run_world(spec, clock, on_ready, truth))
-    stopping = asyncio.ensure_future(condition.stop.wait())
-    try:
-        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-            raise RuntimeError("the world ended by itself")
-    finally:
-        stopping.cancel()
-        running.cancel()
-        await asyncio.gather(running, stopping, return_exceptions=True)
+    with kept(WORLD, WORLD, scraped=condition.scraped):
+        running = asyncio.ensure_future(run_world(spec, watched, on_ready, truth))
+        stopping = asyncio.ensure_future(condition.stop.wait())
+        try:
+            await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+                raise RuntimeError("the world ended by itself")
+        finally:
+            stopping.cancel()
+            running.cancel()
+            await asyncio.gather(running, stopping, return_exceptions=True)
+
+
+class _Watched:
+    """The run's clock as the world knows it; how late its steps come is also a figure."""
+
+    def __init__(self, clock: SharedClock) -> None:
+        self.now, self.sleep_until, self._late = clock.now, clock.sleep_until, clock.late
+
+    def late(self, seconds: float) -> None:
+        self._late(seconds)
+        metrics.record(metrics.LAG, seconds)
 
 
 async def _obey(world: "World", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -56,4 +56,4 @@ def _found(path: bytes, cause: str | None) -> tuple[str, bytes, str]:
             return "503 Service Unavailable", f"{cause}\n".encode(), "text/plain"
         case b"/healthz" | b"/livez":
             return "200 OK", b"well\n", "text/plain"
-    return "404 Not Found", b"ask for GET /healthz, /livez or, of an agent, /metrics\n", "text/plain"
+    return "404 Not Found", b"ask for GET /healthz, /livez or, where figures are kept, /metrics\n", "text/plain"

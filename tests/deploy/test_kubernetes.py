@@ -269,11 +269,13 @@ def needed(rendered: Rendered, sites: list[str]) -> set[tuple[str, str, int]]:
                 ways.add((name, f"line-{slug}", 5020))
         if any(entry.device for entry in agents):
             callers.add(f"line-{slug}")
+            measured.add(f"line-{slug}")
             if rendered.deployment.simulated:
                 ways.add((f"line-{slug}", "world", modbus_port(topology, place)))
     if rendered.deployment.simulated:
         ways.add(("record", "nats-hub", 4222))
         callers.add("record")
+        measured |= {"world", "clock"}
     ways |= {(caller, "names", 53) for caller in callers}
     return ways | {("prometheus", name, 8080) for name in measured}
 
