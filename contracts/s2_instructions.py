@@ -7,13 +7,12 @@ from contracts.flexibility import (
     DemandFlexibility,
     EnvelopeFlexibility,
     Flexibility,
-    Instruct,
-    InstructionState,
     ModesFlexibility,
     ProfileFlexibility,
     StorageFlexibility,
     ThermalFlexibility,
 )
+from contracts.instructions import Instruct, InstructionState
 from contracts.profiles import PlannedPower
 from contracts.reasons import Reason
 from contracts.s2 import to_s2

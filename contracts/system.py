@@ -5,8 +5,8 @@ from typing import Literal
 import msgspec
 
 from contracts.device import Operating
-from contracts.flexibility import InstructionState
 from contracts.home_plan import PlanItem
+from contracts.instructions import InstructionState
 from contracts.kit import Message
 from contracts.profiles import PriceSlot
 from contracts.reasons import Reason

@@ -6,7 +6,7 @@ from agents.app.settings import AppSettings
 from agents.kit.skill import hears, skill
 from bus.address import Address
 from bus.bus import Bus, Heard
-from contracts.flexibility import ShowSchedule
+from contracts.instructions import ShowSchedule
 from contracts.own_plans import AcceptRun
 from contracts.roles import DEVICES
 

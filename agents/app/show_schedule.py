@@ -8,7 +8,7 @@ from agents.app.show import Show
 from agents.kit.local_day import local
 from agents.kit.skill import hears, skill
 from bus.bus import Heard
-from contracts.flexibility import ShowSchedule
+from contracts.instructions import ShowSchedule
 from contracts.roles import DEVICES
 from contracts.system import ShownJob
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bus.address import Address
-from contracts.flexibility import CounterInstruction, Instruct, InstructionState
+from contracts.instructions import CounterInstruction, Instruct, InstructionState
 from contracts.profiles import PlannedPower
 
 

@@ -24,7 +24,8 @@ from agents.kit.skill import skill, started
 from bus.address import Address
 from bus.clock import Clock
 from bus.envelope import instant
-from contracts.flexibility import Instruct, ThermalFlexibility
+from contracts.flexibility import ThermalFlexibility
+from contracts.instructions import Instruct
 from contracts.metering import GcpReading
 from contracts.profiles import SLOT_S
 from contracts.reasons import Reason

@@ -28,24 +28,26 @@ from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.device import DeviceWarning
 from contracts.flexibility import (
+    FlexibilityRefused,
+    FlexibilityTaken,
+    OfferFlexibility,
+    ProfileFlexibility,
+    flexibility_offer,
+)
+from contracts.instructions import (
     OVER,
     CounterAccepted,
     CounterInstruction,
     CounterRejected,
-    FlexibilityRefused,
-    FlexibilityTaken,
     Instruct,
     InstructionAccepted,
     InstructionRejected,
     InstructionRevoked,
     InstructionState,
-    OfferFlexibility,
-    ProfileFlexibility,
     ProgressNoted,
     ReportProgress,
     RevokeInstruction,
     RevokeRefused,
-    flexibility_offer,
     instruction,
     instruction_progress,
     instruction_revocation,

@@ -17,7 +17,8 @@ from agents.cem.wishes import Wish, Wishes
 from agents.kit.skill import every, skill, started
 from bus.clock import Clock
 from bus.envelope import instant
-from contracts.flexibility import Instruct, ProfileFlexibility
+from contracts.flexibility import ProfileFlexibility
+from contracts.instructions import Instruct
 from contracts.reasons import Reason
 
 log = logging.getLogger("gridparley.cem")

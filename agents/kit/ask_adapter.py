@@ -22,7 +22,8 @@ from bus.bus import Bus, Heard
 from bus.clock import Clock
 from bus.envelope import instant
 from bus.transport import NotStored
-from contracts.flexibility import ProfileFlexibility, ShowSchedule
+from contracts.flexibility import ProfileFlexibility
+from contracts.instructions import ShowSchedule
 from contracts.kit import Lapsed
 from contracts.own_plans import (
     AcceptRun,

@@ -14,12 +14,12 @@ from contracts.flexibility import (
     DemandFlexibility,
     EnvelopeFlexibility,
     Flexibility,
-    Instruct,
     ModesFlexibility,
     ProfileFlexibility,
     StorageFlexibility,
     ThermalFlexibility,
 )
+from contracts.instructions import Instruct
 from contracts.profiles import PlannedPower, PowerSequence
 from contracts.reasons import Reason
 

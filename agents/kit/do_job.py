@@ -27,12 +27,12 @@ from bus.envelope import instant
 from bus.store import State
 from bus.transport import NotStored
 from contracts.device import DeviceReading
-from contracts.flexibility import (
+from contracts.flexibility import SequenceState
+from contracts.instructions import (
     OVER,
     InstructionState,
     ProgressNoted,
     ReportProgress,
-    SequenceState,
     ShowSchedule,
     instruction_progress,
 )

@@ -4,7 +4,7 @@ import msgspec
 
 from agents.kit.bargain import Terms, bounds_of, slot_at
 from agents.kit.hardware import Envelope
-from contracts.flexibility import OVER, InstructionState
+from contracts.instructions import OVER, InstructionState
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

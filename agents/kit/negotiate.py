@@ -24,7 +24,8 @@ from bus.clock import Clock
 from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.device import SetPower
-from contracts.flexibility import (
+from contracts.flexibility import ProfileFlexibility
+from contracts.instructions import (
     OVER,
     CounterAccepted,
     CounterInstruction,
@@ -33,7 +34,6 @@ from contracts.flexibility import (
     InstructionAccepted,
     InstructionRejected,
     InstructionRevoked,
-    ProfileFlexibility,
     RevokeInstruction,
     RevokeRefused,
     instruction,

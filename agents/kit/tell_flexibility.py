@@ -15,13 +15,7 @@ from bus.bus import Bus
 from bus.clock import Clock
 from bus.store import State
 from bus.transport import NotStored
-from contracts.flexibility import (
-    Flexibility,
-    FlexibilityRefused,
-    FlexibilityTaken,
-    OfferFlexibility,
-    flexibility_offer,
-)
+from contracts.flexibility import Flexibility, FlexibilityRefused, FlexibilityTaken, OfferFlexibility, flexibility_offer
 from contracts.kit import Lapsed
 from contracts.reasons import Reason
 

@@ -12,7 +12,6 @@ from contracts.flexibility import (
     DemandFlexibility,
     EnvelopeFlexibility,
     Flexibility,
-    Instruct,
     ModesFlexibility,
     OperationMode,
     ProfileFlexibility,
@@ -20,6 +19,7 @@ from contracts.flexibility import (
     StorageTarget,
     ThermalFlexibility,
 )
+from contracts.instructions import Instruct
 from contracts.profiles import PlannedPower, PowerSequence, PowerSlot
 from contracts.reasons import Reason
 from contracts.s2_words import NotInS2

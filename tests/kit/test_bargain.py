@@ -10,13 +10,13 @@ from contracts.flexibility import (
     DemandFlexibility,
     EnvelopeFlexibility,
     Flexibility,
-    Instruct,
     ModesFlexibility,
     OperationMode,
     ProfileFlexibility,
     StorageFlexibility,
     ThermalFlexibility,
 )
+from contracts.instructions import Instruct
 from contracts.profiles import PlannedPower, PowerSequence, PowerSlot
 from contracts.reasons import Reason
 from tests.support.grid import START

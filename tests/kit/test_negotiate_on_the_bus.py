@@ -10,22 +10,24 @@ from bus.envelope import instant
 from bus.talk import Talk
 from contracts.device import Announce, Welcome, device_join
 from contracts.flexibility import (
+    FlexibilityRefused,
+    FlexibilityTaken,
+    OfferFlexibility,
+    StorageFlexibility,
+    flexibility_offer,
+)
+from contracts.instructions import (
     CounterAccepted,
     CounterInstruction,
     CounterRejected,
-    FlexibilityRefused,
-    FlexibilityTaken,
     Instruct,
     InstructionAccepted,
     InstructionRejected,
     InstructionRevoked,
-    OfferFlexibility,
     ProgressNoted,
     ReportProgress,
     RevokeInstruction,
     RevokeRefused,
-    StorageFlexibility,
-    flexibility_offer,
     instruction,
     instruction_progress,
     instruction_revocation,

@@ -24,7 +24,8 @@ from bus.address import Address
 from bus.bus import Bus
 from bus.envelope import instant
 from contracts.device import SetPower, power_control
-from contracts.flexibility import CounterInstruction, Flexibility, Instruct
+from contracts.flexibility import Flexibility
+from contracts.instructions import CounterInstruction, Instruct
 from contracts.kit import Lapsed
 from contracts.own_plans import incentive
 from contracts.profiles import PriceSlot

@@ -13,14 +13,12 @@ from bus.talk import Talk
 from contracts.flexibility import (
     FlexibilityRefused,
     FlexibilityTaken,
-    Instruct,
-    InstructionAccepted,
     OfferFlexibility,
     ProfileFlexibility,
     flexibility_offer,
-    instruction,
 )
 from contracts.home_plan import ChangePlan, ConfirmPlan, Move, ProposePlan, RejectPlan
+from contracts.instructions import Instruct, InstructionAccepted, instruction
 from contracts.kit import Lapsed
 from contracts.profiles import PowerSequence, PowerSlot, PriceSlot
 from contracts.tariff import AnnounceTariff, TariffRefused, TariffTaken, tariff_notice

@@ -9,7 +9,7 @@ from agents.cem.agreed import Agreed
 from bus.address import Address
 from bus.envelope import instant
 from contracts.device import PowerRefused, SetPower, power_control
-from contracts.flexibility import Instruct, InstructionRejected, instruction
+from contracts.instructions import Instruct, InstructionRejected, instruction
 from contracts.kit import Lapsed
 from contracts.profiles import PlannedPower
 from contracts.reasons import Reason
@@ -99,7 +99,7 @@ async def test_an_updated_profile_is_confirmed_and_never_exceeded_in_any_slot() 
 
 
 def _answers() -> Any:
-    from contracts.flexibility import CounterInstruction, InstructionAccepted
+    from contracts.instructions import CounterInstruction, InstructionAccepted
 
     return InstructionAccepted, InstructionRejected, CounterInstruction, Lapsed
 
