@@ -1,4 +1,7 @@
-"""Advice to the sites: what some have too much, others may use. Never a command. IC-FR-HLUC1; IC-FR-PUC-4."""
+"""Advice to the sites, never a command: what some have too much, others may use; what is cheap, all. IC-FR-PUC-4.
+
+IC-FR-HLUC1; IC-FR-PUC8 R2: with what is advised, all sites together stay below the subscribed power.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -6,6 +9,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from agents.building.follow_prices import FollowPrices
 from agents.building.settings import BuildingSettings
 from agents.building.watch_sites import WatchSites
 from agents.kit.skill import every, skill
@@ -38,15 +42,24 @@ def shares(powers: Mapping[str, float], subscribed_w: float, least_w: float) -> 
     return {site: powers[site] + free / len(consumers) for site in consumers}
 
 
-@skill(opens=(site_forecast, recommendation), use_cases=("home.self-consumption", "home.precedence"))
+def room(powers: Mapping[str, float], subscribed_w: float, least_w: float) -> dict[str, float]:
+    """Site -> the power that it is advised to reach in a cheap slot: all share evenly what may still be taken."""
+    free = subscribed_w - sum(powers.values())
+    if not powers or free < least_w:
+        return {}
+    return {site: power + free / len(powers) for site, power in powers.items()}
+
+
+@skill(opens=(site_forecast, recommendation), use_cases=("home.self-consumption", "home.precedence", "tariffs.dynamic"))
 @dataclass
 class RecommendSchedules:
-    """Asks each site what it expects, and tells those with room when the others have a surplus."""
+    """Asks each site what it expects; tells those with room when others have a surplus, and all when it is cheap."""
 
     bus: Bus
     clock: Clock
     settings: BuildingSettings
     sites: WatchSites
+    prices: FollowPrices
     followed: dict[str, bool] = field(default_factory=dict)
     """CEM -> whether it followed the last advice."""
 
@@ -56,17 +69,22 @@ class RecommendSchedules:
         start = self.clock.now() // SLOT_S * SLOT_S
         n = max(1, int(self.settings.advise_ahead_s // SLOT_S))
         slots: dict[str, list[PlannedPower]] = {}
+        reason = Reason(code="surplus", text="Neighbours have a surplus then: use it if it suits.")
         for k in range(n):
             here = start + k * SLOT_S
             powers = {cem: _at(said, here) for cem, said in told.items()}
-            for site, power in shares(powers, self.settings.subscribed_w, self.settings.advise_from_w).items():
+            advised = shares(powers, self.settings.subscribed_w, self.settings.advise_from_w)
+            if not advised and self.prices.cheap_at(here):
+                advised = room(powers, self.settings.subscribed_w, self.settings.advise_from_w)
+                reason = Reason(code="cheap", text="Energy is cheap then: use what is free if it suits.")
+            for site, power in advised.items():
                 slots.setdefault(site, []).append(
                     PlannedPower(start=instant(here), duration_s=SLOT_S, power_w=round(power, 1))
                 )
         async with anyio.create_task_group() as group:
             for cem in self.sites.cems():
                 if str(cem) in slots:
-                    group.start_soon(self._tell, cem, slots[str(cem)])
+                    group.start_soon(self._tell, cem, slots[str(cem)], reason)
 
     async def _ask(self) -> dict[str, SiteForecastIs]:
         found: dict[str, SiteForecastIs] = {}
@@ -85,9 +103,8 @@ class RecommendSchedules:
                 group.start_soon(ask, cem)
         return found
 
-    async def _tell(self, cem: Address, slots: Sequence[PlannedPower]) -> None:
-        text = "Neighbours have a surplus then: use it if it suits."
-        word = Recommend(slots=tuple(slots), reason=Reason(code="surplus", text=text))
+    async def _tell(self, cem: Address, slots: Sequence[PlannedPower], reason: Reason) -> None:
+        word = Recommend(slots=tuple(slots), reason=reason)
         async with self.bus.talk(recommendation, cem) as talk:
             await talk.say(word)
             match await talk.hear(RecommendationFollowed, RecommendationDeclined, Lapsed):
