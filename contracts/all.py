@@ -1,6 +1,7 @@
 """Everything that can be said. Importing this module fills the vocabulary."""
 
 from contracts import (
+    charging,
     device,
     emergency,
     flexibility,
@@ -31,6 +32,7 @@ _MODULES = (
     flexibility,
     instructions,
     own_plans,
+    charging,
     tariff,
     site_power,
     forecast,

@@ -20,9 +20,7 @@ from bus.bus import Bus, Heard
 from bus.clock import Clock
 from bus.talk import Talk
 from bus.transport import NotStored
-from contracts.emergency import DisplayNotice
-from contracts.kit import Lapsed
-from contracts.own_plans import (
+from contracts.charging import (
     ChargingDemand,
     ChargingOffer,
     ChargingPlan,
@@ -33,6 +31,8 @@ from contracts.own_plans import (
     DemandWithdrawn,
     charging_plan,
 )
+from contracts.emergency import DisplayNotice
+from contracts.kit import Lapsed
 from contracts.profiles import SLOT_S, PlannedPower, PriceSlot
 from contracts.reasons import Reason
 from contracts.roles import EV

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from agents.kit.bargain import end_of
 from bus.envelope import instant
-from contracts.own_plans import ChargingDemand, ChargingPlan
+from contracts.charging import ChargingDemand, ChargingPlan
 from contracts.profiles import SLOT_S, PlannedPower
 from contracts.reasons import Reason
 

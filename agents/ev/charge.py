@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from bus.envelope import instant
+from contracts.charging import ChargingOffer
 from contracts.device import DeviceReading
-from contracts.own_plans import ChargingOffer
 from contracts.profiles import PlannedPower, PriceSlot
 
 NOMINAL_V = 230.0

@@ -18,8 +18,7 @@ from bus.bus import Bus, Heard
 from bus.clock import Clock
 from bus.envelope import instant
 from bus.transport import NotStored
-from contracts.kit import Lapsed
-from contracts.own_plans import (
+from contracts.charging import (
     ChargingDemand,
     ChargingOffer,
     ChargingPlan,
@@ -29,6 +28,7 @@ from contracts.own_plans import (
     DemandWithdrawn,
     charging_plan,
 )
+from contracts.kit import Lapsed
 from contracts.profiles import PlannedPower
 from contracts.reasons import Reason
 from contracts.roles import CEM

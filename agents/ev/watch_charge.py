@@ -14,8 +14,8 @@ from bus.bus import Bus, Heard
 from bus.clock import Clock
 from bus.store import State
 from bus.transport import NotStored
+from contracts.charging import ChargingStatus
 from contracts.device import DeviceReading
-from contracts.own_plans import ChargingStatus
 from contracts.roles import EVSE
 
 FLOWS_W = 50.0

@@ -7,8 +7,8 @@ import pytest
 from agents.cem.weigh_charge import cannot_serve, maximum_a, outside, room
 from agents.ev.charge import Level, cost_eur, missing_wh, plan
 from bus.envelope import instant
+from contracts.charging import ChargingDemand, ChargingOffer, ChargingPlan
 from contracts.device import DeviceReading
-from contracts.own_plans import ChargingDemand, ChargingOffer, ChargingPlan
 from contracts.profiles import PlannedPower, PriceSlot
 from tests.support.grid import START
 

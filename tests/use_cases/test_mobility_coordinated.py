@@ -8,8 +8,7 @@ import pytest
 
 from bus.address import Address
 from bus.envelope import instant
-from contracts.kit import Lapsed
-from contracts.own_plans import (
+from contracts.charging import (
     ChargingDemand,
     ChargingOffer,
     ChargingPlan,
@@ -18,6 +17,7 @@ from contracts.own_plans import (
     DemandRefused,
     charging_plan,
 )
+from contracts.kit import Lapsed
 from contracts.profiles import PlannedPower
 from tests.support.grid import eventually
 from tests.support.negotiating import HOME, METER, RETAILER, negotiating
