@@ -257,4 +257,5 @@ async def _discard(client: HardClient) -> None:
         await asyncio.wait_for(client.close(), 2.0)
     except Exception as problem:  # the library's close may fail in every way that a half-open connection allows
         log.debug("closing: %s", problem or type(problem).__name__)
-    client.abort()
+    finally:  # also where closing is cancelled in its turn
+        client.abort()

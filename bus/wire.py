@@ -171,6 +171,7 @@ class HardClient(Client):
 
     async def _connect_to_server(self, server: Any) -> None:
         server.last_attempt = time.monotonic()
+        self.abort()  # what an attempt before has left half open: the library only forgets it
         if not self._transport:
             self._transport = _Tcp()  # type: ignore[no-untyped-call]
         await self._transport.connect(server.uri, READ_BYTES, self.options["connect_timeout"])
