@@ -24,7 +24,7 @@ from agents.kit.skill import skill, started
 from bus.address import Address
 from bus.clock import Clock
 from bus.envelope import instant
-from contracts.flexibility import ThermalFlexibility
+from contracts.flexibility import Flexibility, ProfileFlexibility, ThermalFlexibility
 from contracts.instructions import Instruct
 from contracts.metering import GcpReading
 from contracts.profiles import SLOT_S
@@ -152,7 +152,7 @@ class CarryOutPlan:
                 return
             if agreed is not None and agreed.start is not None and abs(agreed.start - start) < MOVED_S:
                 return
-            if now < self._refused.get(device.address, 0.0):
+            if now < self._refused.get(device.address, 0.0) or self._waits_for_user(offer.flexibility):
                 return
             word = Instruct(
                 offer=offer.offer,
@@ -168,6 +168,12 @@ class CarryOutPlan:
                 self.planning.replan(f"{device.name} refused")
         finally:
             self._talking.discard(device.address)
+
+    def _waits_for_user(self, offer: Flexibility | None) -> bool:
+        """Its user wants to agree to its start himself, and has not yet. IEC-JWG1100."""
+        shown = self.planning.shown
+        wants = isinstance(offer, ProfileFlexibility) and offer.confirm
+        return wants and (shown is None or shown.plan != self.confirmed)
 
     def _keep_comfort(self) -> None:
         """Between two plans a tank may be drawn empty."""

@@ -5,6 +5,7 @@ planned anew meanwhile is carried out as the same agreement. Choices where the s
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +22,7 @@ from agents.cem.plan_home import PlanHome, solve_apart
 from agents.cem.planner.problem import BadProblem
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Premises
+from agents.cem.room import room
 from agents.cem.settings import CemSettings
 from agents.cem.show_plan import shown as as_shown
 from agents.kit.agent import Peers
@@ -32,6 +34,7 @@ from bus.clock import Clock
 from bus.envelope import instant
 from bus.store import State
 from bus.talk import OutOfTurn, Talk
+from bus.transport import NotStored
 from contracts.emergency import DisplayNotice
 from contracts.flexibility import ProfileFlexibility
 from contracts.home_plan import (
@@ -46,7 +49,6 @@ from contracts.home_plan import (
     plan_proposal,
 )
 from contracts.kit import Lapsed, Message
-from contracts.profiles import PlannedPower
 from contracts.reasons import Reason
 from contracts.roles import AGGREGATOR, APP, ESP, RETAILER
 from contracts.site_power import OfferDeclined, OfferNoted, OfferToProvider, provider_offer
@@ -74,7 +76,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 @skill(
     opens=(plan_proposal, provider_offer),
     says_home=(DisplayNotice,),
-    use_cases=("home.propose-confirm", "home.price-plan"),
+    use_cases=("home.propose-confirm", "home.price-plan", "home.flexible-start"),
 )
 @dataclass
 class AskLeave:
@@ -130,13 +132,28 @@ class AskLeave:
     def consider(self) -> None:
         """There is a new plan: it is agreed to already, or it is proposed, or one waits for a word already."""
         shown, now = self.planning.shown, self.clock.now()
-        if self.preferences.plans != "confirm" or shown is None or not self._restored:
+        if shown is None or not self._restored:
             return
-        if self.agreed is not None and now < self.agreed.until:
+        askers = self._askers(shown)
+        if self.preferences.plans != "confirm" and not askers:
+            return
+        if self.agreed is not None and now < self.agreed.until and askers <= self.agreed.starts.keys():
             self.carry.confirmed = shown.plan
         elif self.asked is None and self._tasks is not None and self._no_to != self._day(now) and _does(shown):
             self.asked = shown.plan
             self._tasks.start_soon(self._ask_all, shown)
+
+    def _askers(self, shown: PlanShown) -> set[str]:
+        """Machines that are to start and whose users want the last word, where plans else act alone. IEC-JWG1100."""
+        if self.preferences.plans != "automatic":
+            return set()
+        jobs = {device: offer.flexibility for device, offer in self.flexibility.offers.items()}
+        asks = {
+            f"{device.role}.{device.name}"
+            for device, job in jobs.items()
+            if isinstance(job, ProfileFlexibility) and job.confirm and job.state == "not_scheduled"
+        }
+        return asks & {item.device for item in shown.items if item.start is not None}
 
     def _day(self, now: float) -> str:
         return f"{self.preferences.local(now):%Y-%m-%d}"
@@ -327,7 +344,7 @@ class AskLeave:
         providers = self.peers.of(RETAILER, AGGREGATOR, ESP)
         if shown is None or not providers or not self.preferences.flexibility:
             return
-        less, more = self._room(shown)
+        less, more = room(shown, self.premises)
         word = OfferToProvider(plan=plan, planned=shown.gcp, less=less, more=more)
         async with self.bus.talk(provider_offer, providers[0]) as talk:
             await talk.say(word)
@@ -337,31 +354,26 @@ class AskLeave:
                 case _:
                     pass
 
-    def _room(self, shown: PlanShown) -> tuple[tuple[PlannedPower, ...], tuple[PlannedPower, ...]]:
-        """What could be taken less, and more, against the plan: magnitudes, of the devices that can be held."""
-        less: list[PlannedPower] = []
-        more: list[PlannedPower] = []
-        for item in shown.items:
-            device = self.premises.by_name(item.device)
-            if device is None or device.announce.device_class in ("pv", "whitegoods", "submeter"):
-                continue
-            a = device.announce
-            for slot in item.power:
-                down, up = slot.power_w - max(a.nominal_lower_w, 0.0), a.nominal_upper_w - slot.power_w
-                if down > 0 and slot.power_w > 0:
-                    less.append(msgspec.structs.replace(slot, power_w=down))
-                if up > 0 and abs(slot.power_w) > 0:
-                    more.append(msgspec.structs.replace(slot, power_w=up))
-        return tuple(less), tuple(more)
-
     def _went(self, device: Address) -> None:
         """The result of each command is shown."""
         agreed = self.flexibility.agreed.get(device)
+        if agreed is not None and agreed.state in OVER and self._tasks is not None:
+            self._tasks.start_soon(self._over, f"{device.role}.{device.name}")
         if agreed is not None and agreed.state in _RESULTS and self.preferences.plans == "confirm":
             text = f"{device.role}.{device.name} {_RESULTS[agreed.state]}{_since(agreed)}."
             self.bus.say(DisplayNotice(kind="info", text=text, device=f"{device.role}.{device.name}"), home=True)
 
+    async def _over(self, device: str) -> None:
+        """A start that is over binds the next job of the same machine no more."""
+        if self.agreed is not None and device in self.agreed.starts:
+            starts = {name: start for name, start in self.agreed.starts.items() if name != device}
+            terms = msgspec.structs.replace(self.agreed, starts=starts)
+            with suppress(NotStored):  # after a restart it would be over again
+                await self.state.put("leave", [terms])
+            self._hold(terms)
 
+
+OVER = ("succeeded", "aborted")
 _RESULTS = {
     "accepted": "will do as planned",
     "started": "has started as planned",
