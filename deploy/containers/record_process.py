@@ -31,7 +31,7 @@ async def record_run(
     """
     facts = RunFacts.of(doors.topology)
     try:
-        _begin(folder, facts)
+        begin(folder, facts, goes_on=who.site == GRID)
     except OSError as problem:
         raise CannotRun(f"the folder {folder} cannot be used ({problem}): this user must be able to write it") from None
     bus = doors.bus(who, clock)
@@ -69,8 +69,11 @@ async def record_run(
             await bus.connection.close()
 
 
-def _begin(folder: Path, facts: RunFacts) -> None:
-    """Raises CannotRun: another run's folder."""
+def begin(folder: Path, facts: RunFacts, *, goes_on: bool) -> None:
+    """Raises CannotRun: another run's folder.
+
+    goes_on   an end that is written there is none: who records one home of the run cannot know
+    """
     try:
         known = RunFacts.read(folder)
     except NoRun:
@@ -81,7 +84,8 @@ def _begin(folder: Path, facts: RunFacts) -> None:
     if (known.topology, known.start) != (facts.topology, facts.start):
         cause = f"{known.topology}, from {known.start.isoformat()} on"
         raise CannotRun(f"{folder} holds another run ({cause}): choose another folder, or remove it")
-    (folder / END).unlink(missing_ok=True)  # it goes on
+    if goes_on:
+        (folder / END).unlink(missing_ok=True)
 
 
 def _end(folder: Path, facts: RunFacts, clock: Clock, clock_file: Path | None) -> None:

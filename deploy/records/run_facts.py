@@ -6,6 +6,7 @@ The folder: ``run.json`` (these facts), ``end.json`` (how it ended), ``truth.csv
 
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import TypeVar
 
 import msgspec
@@ -113,7 +114,7 @@ class NoRun(Exception):
 
 def _write(path: Path, value: msgspec.Struct) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
+    fresh = path.with_suffix(f".{token_hex(4)}.new")  # several recorders begin one run's folder at once
     fresh.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
     fresh.replace(path)
 

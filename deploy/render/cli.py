@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from deploy.identity.keys import CannotChange
 from deploy.options import failed
 from deploy.render.deployment import CannotDeploy, Deployment, prepare
 from deploy.topology import TopologyError
@@ -50,8 +51,10 @@ def _prepare(name: str, folder: Path | None, **how: object) -> Deployment:
     where = folder or Path(f"{Path(name).stem}-deployment")
     try:
         made = prepare(name, where, **how)  # type: ignore[arg-type]
-    except (CannotDeploy, TopologyError) as problem:
+    except (CannotDeploy, CannotChange, TopologyError) as problem:
         raise failed(problem, 2) from None
+    except OSError as problem:
+        raise failed(f"{where} cannot be written: {problem}. Name a folder that can, with --folder or --out.") from None
     roles = Counter(address.role for address in made.agents)
     typer.echo(
         f"{made.topology.name}: {len(made.places)} servers, {len(made.agents)} agents"
@@ -85,6 +88,12 @@ def compose(
         list[str] | None, typer.Option(help="A part alone: grid, or a site; again for more. The rest is elsewhere.")
     ] = None,
     hub_url: HubUrl = "",
+    record_homes: Annotated[
+        bool,
+        typer.Option(
+            "--record-homes", help="Write down what is said inside of homes that have an `ops.recorder`, too."
+        ),
+    ] = False,
 ) -> None:
     """Print a compose file: NATS servers, the simulated world, every actor; Jaeger and Prometheus by profile.
 
@@ -111,6 +120,7 @@ def compose(
         start=_zoned(start),
         until=_zoned(until),
         speed=speed,
+        record_homes=record_homes,
     )
     try:
         text = Compose(

@@ -76,6 +76,9 @@ class Compose:
                 self._agent(address)
         if self.deployment.recorder is not None and GRID in self.places:
             self._recorder(self.deployment.recorder)
+        for address in self.deployment.home_recorders:
+            if address.site in self.places:
+                self._recorder(address)
         self._tools()
         self._traces()
         self._watchers()
@@ -229,14 +232,17 @@ class Compose:
         )
 
     def _recorder(self, address: Address) -> None:
-        environment, files = self._signed_in(HUB, str(address))
-        self.services["record"] = self._ours(
+        """All write into the run's one folder, a home's into a part of its own; each hears its own server alone."""
+        home = address.site != GRID
+        server = self.deployment.server_of(address)
+        environment, files = self._signed_in(server, str(address))
+        self.services[f"record-{address.site}" if home else "record"] = self._ours(
             self.images.world,
-            ["record", "--out", "/records"],
-            [GRID],
+            ["record", "--out", "/records", *(["--site", address.site] if home else [])],
+            [address.site],
             environment=environment,
             volumes=[*files, self._volume("records", "/records")],
-            depends_on={f"provision-{HUB}": {"condition": "service_completed_successfully"}},
+            depends_on={f"provision-{server}": {"condition": "service_completed_successfully"}},
         )
 
     # ---------------------------------------------------------------- who comes and goes

@@ -46,7 +46,10 @@ class CannotDeploy(ValueError):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A rendered deployment. Containers are named after agents, servers and what stands behind the agents."""
+    """A rendered deployment. Containers are named after agents, servers and what stands behind the agents.
+
+    record_homes   the homes whose topology has a recorder get it: what is said inside of them is written down, too
+    """
 
     topology: Topology
     folder: Path
@@ -54,6 +57,7 @@ class Deployment:
     permissions: Permissions
     keys: Keys
     certificates: Certificates
+    record_homes: bool = False
 
     @property
     def agents(self) -> list[Address]:
@@ -76,6 +80,17 @@ class Deployment:
         """The grid side's recorder, where the topology has one."""
         address = Address(GRID, OPS.name, RECORDER)
         return address if address in self.topology.entries else None
+
+    @property
+    def home_recorders(self) -> list[Address]:
+        """Of the homes that are to be recorded; of none, unless it was asked for."""
+        if not self.record_homes:
+            return []
+        return [
+            address
+            for address in self.topology.entries
+            if address.site != GRID and (address.role, address.name) == (OPS.name, RECORDER)
+        ]
 
     @property
     def tools(self) -> list[Address]:
@@ -139,6 +154,7 @@ def prepare(
     start: datetime | None = None,
     until: datetime | None = None,
     speed: float | None = None,
+    record_homes: bool = False,
 ) -> Deployment:
     """Write everything that containers need into a folder; keys and certificates that are there are kept.
 
@@ -174,7 +190,10 @@ def prepare(
             adopt(Fleet(Path((folder / IN_FLEET).read_text().strip())), permissions, folder)
         except FleetError as problem:
             raise CannotDeploy(str(problem)) from None
-    made = Deployment(topology, folder, servers, permissions, keys, certificates)
+    made = Deployment(topology, folder, servers, permissions, keys, certificates, record_homes)
+    if record_homes and not made.home_recorders:
+        remedy = f'add {{ role = "ops", name = "{RECORDER}" }} to the agents of those that agree'
+        raise CannotDeploy(f"no home of {topology.name} is to be recorded: {remedy}")
     for identity in _identities(made):
         made.own_files(identity)
     _observe(made)
@@ -210,6 +229,7 @@ def _identities(deployment: Deployment) -> Iterator[str]:
     yield from (f"{server}.admin" for server in deployment.topology.servers)
     if deployment.recorder is not None:
         yield str(deployment.recorder)
+    yield from (str(address) for address in deployment.home_recorders)
 
 
 def digest(*facts: object) -> str:

@@ -2,6 +2,7 @@
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -113,3 +114,37 @@ def test_in_a_fleet_grid_side_containers_are_given_their_jwt_and_rendering_again
     assert not list((made.folder / "agents/h07.cem.main/keys").glob("*.jwt"))
     again = prepare("pair", tmp_path / "d")
     assert "resolver" in (again.folder / "servers/hub/nats.conf").read_text()
+
+
+def services(made: Deployment) -> dict[str, Any]:
+    return yaml.safe_load(Compose(made, IMAGES, made.folder).text())["services"]  # type: ignore[no-any-return]
+
+
+def test_what_is_said_at_home_stays_there_unless_it_is_asked_for(tmp_path: Path) -> None:
+    made = prepare("home", tmp_path / "d")
+    assert not [name for name in services(made) if name.startswith("record-")]
+    assert not list((tmp_path / "d" / "agents").glob("h*.ops.recorder"))
+
+
+def test_a_home_that_is_recorded_is_heard_at_its_own_server_alone(tmp_path: Path) -> None:
+    made = prepare("home", tmp_path / "d", record_homes=True)
+    having = [one.site for one, _ in made.topology.entries.items() if one.role == "ops" and one.site != "grid"]
+    assert having
+    every = services(made)
+    assert {name for name in every if name.startswith("record-")} == {f"record-{site}" for site in having}
+    for site in having:
+        one = every[f"record-{site}"]
+        assert one["command"] == ["record", "--out", "/records", "--site", site]
+        assert one["networks"] == [site]
+        assert one["environment"]["GRIDPARLEY_NATS"] == made.url_of(made.server_of(Address(site, "ops", "recorder")))
+        assert set(one["depends_on"]) == {f"provision-{site}"}
+        own = tmp_path / "d" / "agents" / f"{site}.ops.recorder"
+        assert [path.name for path in (own / "keys").iterdir()] == [f"{site}.ops.recorder.nk"]
+        assert "records:/records" in one["volumes"], "where the run's records are read from"
+        assert one["read_only"]
+        assert one["cap_drop"] == ["ALL"]
+
+
+def test_a_topology_whose_homes_have_no_recorder_is_not_recorded(tmp_path: Path) -> None:
+    with pytest.raises(CannotDeploy, match="no home of pair is to be recorded: add"):
+        prepare("pair", tmp_path / "d", record_homes=True)
