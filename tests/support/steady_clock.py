@@ -12,7 +12,7 @@ from nats import errors
 from bus.clock import SharedClock
 from bus.transport import Connection
 
-LEASH_WALL_S, LEASH_S = 0.04, 1.0
+LEASH_WALL_S, LEASH_S = 0.08, 1.0
 """What passes at most after the last proof that everybody came to his turn: the longer of so much wall and run time."""
 LOOK_WALL_S = 0.01
 FROZEN_WALL_S = 3
