@@ -136,6 +136,8 @@ class Balance(Message, frozen=True, kw_only=True):
     activations_done: int = 0
     unplanned_import_wh: Wh = 0.0
     """What would have been bought without control: less what was bought it is the energy avoided (KPI 2)."""
+    used_by_kind_wh: dict[str, float] = msgspec.field(default_factory=dict)
+    """By device class, ``other`` for the rest of the household. IC-FR-PUC7-SC2 Inf.8."""
 
 
 plan_proposal = Conversation(

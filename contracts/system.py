@@ -120,6 +120,8 @@ class Shown(Message, frozen=True, kw_only=True):
     green_percent: Percent | None = None
     jobs: dict[str, ShownJob] = msgspec.field(default_factory=dict)
     """The last job of each device, as the device itself shows it."""
+    used_by_kind_wh: dict[str, float] = msgspec.field(default_factory=dict)
+    """Today, by device class; ``other`` is the rest of the household. IC-FR-PUC7-SC2 Inf.8."""
 
 
 GROUP_SENDERS = (DSO, HES)

@@ -14,7 +14,7 @@ from bus.bus import Bus, Heard
 from bus.clock import Clock
 from contracts.device import DeviceEvent, DeviceReading, DeviceWarning, Inventory
 from contracts.emergency import DisplayNotice
-from contracts.home_plan import PlanItem, PlanShown, ProposePlan
+from contracts.home_plan import Balance, PlanItem, PlanShown, ProposePlan
 from contracts.metering import ContractNotice, GcpReading
 from contracts.profiles import PriceSlot
 from contracts.roles import CEM, DEVICES, GATEWAY, METER
@@ -37,6 +37,7 @@ PRICES_LAST_S = 3600.0
         "ops.device-watch",
         "home.propose-confirm",
         "tariffs.price-info",
+        "tariffs.user-choice",
         "mobility.monitor",
     ),
 )
@@ -160,6 +161,11 @@ class Show:
     @hears(PlanShown, of=(CEM,), where="home")
     def plan(self, plan: PlanShown, _heard: Heard) -> None:
         self._change(plan=_brief(plan.items))
+
+    @hears(Balance, of=(CEM,), where="home")
+    def balance(self, balance: Balance, _heard: Heard) -> None:
+        """What the day's energy went into."""
+        self._change(used_by_kind_wh=balance.used_by_kind_wh)
 
     def proposal(self, proposal: ProposePlan) -> None:
         """A plan waits for the user's word."""

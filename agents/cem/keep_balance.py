@@ -178,8 +178,20 @@ class KeepBalance:
             activations_asked=sum(s.asked for s in self.slots),
             activations_done=sum(s.done for s in self.slots),
             unplanned_import_wh=sum(max(0.0, net) for net in uncontrolled(self.slots)),
+            used_by_kind_wh=self._by_kind(),
         )
         self.bus.say(said, home=True)
+
+    def _by_kind(self) -> dict[str, float]:
+        """Device class -> Wh; what no device accounts for is ``other``."""
+        used: dict[str, float] = {}
+        for slot in self.slots:
+            for name, wh in slot.taken.items():
+                device = self.premises.by_name(name)
+                kind = name.partition(".")[0] if device is None else device.announce.device_class
+                used[kind] = used.get(kind, 0.0) + wh
+        household = sum(s.import_wh + s.generated_wh - s.export_wh - s.stored_wh for s in self.slots)
+        return {**used, "other": max(0.0, household - sum(used.values()))}
 
     @every("balance_every_s")
     async def tell(self) -> None:
