@@ -24,8 +24,8 @@ async def alive(
     """An agent that hears, until the block ends."""
     bus = Bus(address, url, clock or WallClock())
     prepare(bus)
-    await bus.open()
     try:
+        await bus.open()
         async with anyio.create_task_group() as group:
             await bus.run(group)
             yield bus

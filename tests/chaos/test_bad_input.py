@@ -26,7 +26,7 @@ from tests.support.grid import Grid, Words, eventually, grid
 from tests.support.home import Products, products
 from tests.support.live_home import CAR, MAINS, live_home
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 DSO, HES, CEM, EVSE, METER, GATEWAY = (
     "grid.dso.north",
     "grid.hes.main",
@@ -60,7 +60,7 @@ async def street(*voices: str) -> AsyncIterator[tuple[Grid, dict[str, Bus], Word
     """Every agent is the real one, except ``voices``: the test speaks with their credentials only."""
     async with (
         products(car=("abb_terra_ac", 10, CAR), meter=("eastron_sdm630", 1, {**MAINS, **POWER, **AMPS})) as hardware,
-        grid(*EVERYBODY, speed=10.0) as run,
+        grid(*EVERYBODY, speed=2.0) as run,
     ):
         words = await run.words("h07", "dead.h07.>", "home.say.h07.>", "home.to.h07.>")
         settings: dict[str, dict[str, Any]] = {
@@ -126,7 +126,7 @@ async def all_kept(run: Grid, server: str, name: str, sent: Counter[str]) -> Non
     """Each word is among the dead letters, with where it came from. A durable one also as it was read from its stream:
     what has no id cannot be told from its copy."""
     kept: Counter[str] = Counter()
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while any(kept[subject] < count for subject, count in sent.items()):
             kept = Counter(letter.subject for letter in await letters(run, server, name))
             await anyio.sleep(0.1)
@@ -191,7 +191,13 @@ async def test_a_limit_that_is_replayed_does_not_come_back(restarted: bool) -> N
             guard.publish(subject, each)
             seen = len(beyond.of("limit_accepted"))
             await beyond.until(lambda w, seen=seen: len(w.of("limit_accepted")) > seen)
-        await eventually(lambda: running[CEM].counts["received"])
+
+        def bound_w() -> float | None:
+            """As the site said last."""
+            found: list[float | None] = [e["body"]["consumption_w"] for _, e in beyond.of("limit_state")]
+            return found[-1] if found else None
+
+        await beyond.until(lambda _: bound_w() == 6_000.0)
         bus = running[CEM]
         if restarted:
             await run.stop(CEM)
@@ -200,8 +206,7 @@ async def test_a_limit_that_is_replayed_does_not_come_back(restarted: bool) -> N
             guard.publish(subject, first)
         await eventually(lambda: bus.counts["duplicate"] >= 3)
         assert len(beyond.of("limit_accepted")) == 2
-        last = [e["body"]["consumption_w"] for _, e in beyond.of("limit_state")][-1]
-        assert last == 6_000.0
+        assert bound_w() == 6_000.0
 
 
 async def test_values_beyond_reason_are_refused_with_the_reason() -> None:
@@ -237,12 +242,12 @@ async def test_hardware_that_lies_while_a_limit_holds_is_named_and_the_limit_sti
                     and (e["body"]["operating"] == "fault") == (state == "fault")
                 ]
 
-            await h.words.until(lambda _, told=told: told("fault"), within_wall_s=40)
+            await h.words.until(lambda _, told=told: told("fault"), within_wall_s=90)
             assert h.limit_a <= room
             for name in fault:
                 setattr(car.faults, name, type(fault[name])())
             back = h.run.clock.now()
-            await h.words.until(lambda _, told=told, back=back: told("running", back), within_wall_s=40)
+            await h.words.until(lambda _, told=told, back=back: told("running", back), within_wall_s=90)
             await h.holds(lambda: h.limit_a <= room)
         assert all(h.alive(name) for name in (CEM, EVSE, METER))
         causes = {e["body"]["reason"]["code"] for _, e in h.words.of("device_event") if e["body"]["kind"] == "fault"}

@@ -112,7 +112,7 @@ class LiveHome:
         for address in addresses:
             await self._near(address).until(
                 lambda _, one=address: self._hellos(one) > seen[one],
-                within_wall_s=40,  # type: ignore[misc]
+                within_wall_s=120,  # type: ignore[misc]
             )
 
     def _near(self, address: str) -> Words:
