@@ -147,7 +147,7 @@ class Explain:
                 words.append(f"at most {claim.upper_w:.0f} W drawn")
             if claim.lower_w > float("-inf"):
                 inputs["lower_w"] = claim.lower_w
-                words.append(f"at most {-claim.lower_w:.0f} W fed in" if claim.lower_w <= 0 else "no feed-in")
+                words.append(f"at most {-claim.lower_w:.0f} W fed in" if claim.lower_w < 0 else "no feed-in")
             if words:
                 what = claim.why.replace("_", " ")
                 text = f"The connection point is bound by {what}: {', '.join(words)}."

@@ -96,13 +96,18 @@ def _shaped(
     new_upper, up = _bound(old_upper, upper, may_raise, settings, least_w)
     negative_lower, down = _bound(-old_lower, -lower, may_raise, settings, 0.0)
     new_lower = -negative_lower
+    if new_lower > new_upper:  # one was tightened at once; what that needs of the other cannot wait for its step
+        if new_lower > lower:
+            new_lower = new_upper
+        else:
+            new_upper = new_lower
     if up or down:
         raised_at = now
     if load:
         off_since = (off_since or now) if new_upper <= 0 else None
     setpoint = wish.setpoint_w
     if setpoint is not None:
-        setpoint = max(min(setpoint, new_upper), new_lower if new_lower <= new_upper else setpoint)
+        setpoint = max(min(setpoint, new_upper), new_lower)
         old = told.setpoint_w if told is not None else None
         if old is not None and abs(setpoint - old) < settings.deadband_w and new_lower <= old <= new_upper:
             setpoint = old

@@ -94,7 +94,9 @@ class JoinHome:
         self._again()
 
     @hears(Inventory, of=(CEM,), where="home")
-    def listed(self, inventory: Inventory, _heard: Heard) -> None:
+    def listed(self, inventory: Inventory, heard: Heard) -> None:
+        if not self._ours(heard):
+            return
         listed = inventory.devices.get(str(self.address))
         if self.joined and (listed is None or (self._announced is not None and listed != self._announced)):
             self._again()
@@ -102,7 +104,13 @@ class JoinHome:
     @hears(Hello, of=(CEM,), where="home")
     def cem_is_there(self, hello: Hello, heard: Heard) -> None:
         """A hello out of its rhythm is the first of a new life: it may not know us."""
+        if not self._ours(heard):
+            return
         before, self._heard_at = self._heard_at, heard.at
         low, high = (share * hello.every_s for share in _ON_TIME)
         if not hello.leaving and before is not None and not low <= heard.at - before <= high:
             self._again()
+
+    def _ours(self, heard: Heard) -> bool:
+        """Said by the energy manager that we joined: another one of this home lists others, in a rhythm of its own."""
+        return self.cem is None or heard.sender == self.cem

@@ -102,7 +102,7 @@ class AnnounceDayAhead:
             guess = await self.prices.guess(tariff, day)
             if key not in self._missed:
                 self._missed.add(key)
-                log.error("tariff %s: the prices of %s are not there; expected ones are announced", tariff.name, day)
+                log.error("tariff %s: not all prices of %s are there; expected ones are announced", tariff.name, day)
             text = f"The prices of {day} are late: these are what is expected."
             if guess and await self._say(tariff, day, bind(guess, now, None)[0], now, text, "prices_late"):
                 self._guessed.add(key)

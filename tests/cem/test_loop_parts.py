@@ -196,3 +196,31 @@ def test_what_can_be_promised_switches_nothing_off() -> None:
     assert able_w([car, store], more=False) == 11_000 - 4140 + 6000
     assert able_w([car, store], more=True) == 4000
     assert able_w([replace(store, fresh=False)], more=True) == 0
+
+
+def _consistent(figures: tuple[float | None, float | None, float | None]) -> Envelope:
+    lower, upper, setpoint = figures
+    if lower is not None and upper is not None and lower > upper:
+        lower, upper = upper, lower
+    return bound(upper, lower, setpoint)
+
+
+WISHES = st.tuples(*[st.sampled_from((None, -5000.0, -1800.0, -40.0, 0.0, 3000.0, 5000.0))] * 3).map(_consistent)
+
+
+@given(st.lists(st.tuples(WISHES, st.floats(1, 20)), min_size=2, max_size=5), st.booleans())
+def test_no_order_has_a_lower_bound_above_the_upper(wished: list[tuple[Envelope, float]], load: bool) -> None:
+    order, now = None, T0
+    for wish, later_s in wished:
+        now += later_s
+        order = due(order, wish, now, load=load) or order
+        if order is not None and order.lower_w is not None and order.upper_w is not None:
+            assert order.lower_w <= order.upper_w
+
+
+def test_a_battery_that_keeps_what_it_has_gives_at_once_when_a_limit_needs_it() -> None:
+    keeps = due(None, bound(lower_w=0.0), T0, load=False)
+    gives = due(keeps, bound(lower_w=-500.0), T0 + 20, load=False)
+    order = due(gives, bound(upper_w=-1800.0, lower_w=-1800.0), T0 + 21, load=False)
+    assert order is not None
+    assert (order.lower_w, order.upper_w) == (-1800.0, -1800.0)
