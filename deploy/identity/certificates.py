@@ -19,13 +19,15 @@ AUTHORITY_VALID = timedelta(days=3650)
 VALID = timedelta(days=397)
 RENEW_BEFORE = timedelta(days=30)
 _EARLY = timedelta(hours=1)  # clocks of field devices are not exact
+_AGAIN = "bring it back from where you keep a copy"
 _LOCAL = ("127.0.0.1", "localhost")
 
 
 class Certificates:
     """A folder ``tls``: ``ca.pem`` for everybody, and per name a certificate and its key (mode 0600).
 
-    Each is made when first asked for, kept, and made anew when it has less than a month left.
+    Each is made when first asked for, kept, and made anew when it has less than a month left. A folder that lost its
+    authority, or a file that cannot be read, raises CannotChange.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,6 +35,12 @@ class Certificates:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.authority = folder / "ca.pem"
         if not self.authority.exists():
+            if self.names or self.paths("ca")[1].exists():
+                # Another authority beside what the lost one signed: nobody in the field would believe it.
+                raise CannotChange(
+                    f"{self.authority} is missing, and {folder} has what it signed: bring it back from where you keep"
+                    f" a copy, or remove {folder} to begin with a new authority"
+                )
             self._make_authority()
 
     def paths(self, name: str) -> tuple[Path, Path]:
@@ -61,7 +69,7 @@ class Certificates:
         certificate, _ = self.paths(name)
         if name not in self.names:
             raise CannotChange(f"{name} has no certificate here: those that have one are {', '.join(self.names)}")
-        made = x509.load_pem_x509_certificate(certificate.read_bytes())
+        made = _certificates(certificate)[0]
         usages = list(made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
         named = list(made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
         return self._make(name, usages, named)
@@ -81,16 +89,16 @@ class Certificates:
 
     def renew_all(self) -> None:
         """Certificates of the old authority are replaced by the new one's."""
-        now = x509.load_pem_x509_certificate(self.authority.read_bytes())
+        now = _certificates(self.authority)[0]
         for name in self.names:
-            if not _signed(x509.load_pem_x509_certificate(self.paths(name)[0].read_bytes()), now):
+            if not _signed(_certificates(self.paths(name)[0])[0], now):
                 self.renew(name)
 
     def forget(self) -> None:
         """The old authority is believed no more. Raises CannotChange."""
         if not self._retiring.exists():
             raise CannotChange("the authority is not being changed: begin with `gridparley rotate authority`")
-        first = x509.load_pem_x509_certificate(self.authority.read_bytes())
+        first = _certificates(self.authority)[0]
         self._write(first.public_bytes(serialization.Encoding.PEM))
         self._retiring.unlink()
 
@@ -104,7 +112,7 @@ class Certificates:
 
     def _issue(self, name: str, usages: list[x509.ObjectIdentifier], hosts: tuple[str, ...]) -> tuple[Path, Path]:
         certificate, key = self.paths(name)
-        believed = x509.load_pem_x509_certificates(self.authority.read_bytes())
+        believed = _certificates(self.authority)
         if certificate.exists() and key.exists() and _serves(certificate, usages, hosts, believed):
             return certificate, key
         return self._make(name, usages, [_host(host) for host in dict.fromkeys(hosts)])
@@ -112,10 +120,7 @@ class Certificates:
     def _make(self, name: str, usages: list[x509.ObjectIdentifier], named: list[x509.GeneralName]) -> tuple[Path, Path]:
         certificate, key = self.paths(name)
         own = ec.generate_private_key(ec.SECP256R1())
-        signer = serialization.load_pem_private_key(self.paths("ca")[1].read_bytes(), None)
-        issuer = x509.load_pem_x509_certificate(self.authority.read_bytes())
-        if not isinstance(signer, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{self.paths('ca')[1]} is not a key that gridparley made: remove {self.folder}")
+        signer, issuer = _signer(self.paths("ca")[1]), _certificates(self.authority)[0]
         made = (
             _builder(name, VALID)
             .issuer_name(issuer.subject)
@@ -188,7 +193,7 @@ def _serves(
     path: Path, usages: list[x509.ObjectIdentifier], hosts: tuple[str, ...], believed: list[x509.Certificate]
 ) -> bool:
     """Whether it lasts, is believed, and is good for all that is asked of it now."""
-    made = x509.load_pem_x509_certificate(path.read_bytes())
+    made = _certificates(path)[0]
     named = set(made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     good_for = set(made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     return (
@@ -197,6 +202,24 @@ def _serves(
         and good_for >= set(usages)
         and any(_signed(made, authority) for authority in believed)
     )
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    """The first is who signs now. Raises CannotChange."""
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as problem:
+        raise CannotChange(f"{path} cannot be read as a certificate ({problem}): {_AGAIN}") from None
+
+
+def _signer(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as problem:
+        raise CannotChange(f"{path} cannot be read as the authority's key ({problem}): {_AGAIN}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CannotChange(f"{path} is no key on an elliptic curve, which the authority here must have: {_AGAIN}")
+    return key
 
 
 def _signed(made: x509.Certificate, authority: x509.Certificate) -> bool:

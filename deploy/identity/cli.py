@@ -12,6 +12,7 @@ from deploy.topology import HUB
 
 if TYPE_CHECKING:
     from deploy.identity.rotation import NotReloaded, Rotation
+    from deploy.topology import Topology
 
 TopologyName = Annotated[str, typer.Argument(help="A topology file, or the name of one that comes with gridparley.")]
 Of = Annotated[
@@ -33,10 +34,21 @@ def keys(
     Seeds are secrets: the folder gets mode 0700, its files 0600. Only public keys are printed. A certificate authority
     of your own is used when its `ca.pem` and `ca.key` are in `<out>/tls` before.
     """
+    from deploy.identity.keys import CannotChange
+
+    made = options.loaded(topology)
+    try:
+        _make(made, out)
+    except CannotChange as problem:
+        raise options.failed(problem, 2) from None
+    except OSError as problem:
+        raise options.failed(f"{out} cannot be written: {problem}") from None
+
+
+def _make(made: "Topology", out: Path) -> None:
     from deploy.identity.certificates import Certificates
     from deploy.identity.keys import Keys
 
-    made = options.loaded(topology)
     ring = Keys(out / "keys")
     names = [str(address) for address in made.entries]
     names += [f"{site}.link" for site in made.sites]
@@ -130,5 +142,7 @@ def _do(change: "Callable[[Rotation], Awaitable[NotReloaded | None]]", topology:
         late = asyncio.run(run())
     except CannotChange as problem:
         raise options.failed(problem, 2) from None
+    except OSError as problem:
+        raise options.failed(f"{folder} cannot be read and written: {problem}. Nothing is told to servers.") from None
     if late is not None:
         raise options.failed(late)

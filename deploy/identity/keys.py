@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bus.nkeys import KeyPair
+from bus.nkeys import BadSeed, KeyPair
 from bus.user_jwt import Credential, stamp
 
 
@@ -52,11 +52,11 @@ class Keys:
         if name in self.revoked():
             return []
         others = (self.path(f"{name}.new"), self.path(f"{name}.old"))
-        return [self(name).public, *(KeyPair.from_file(path).public for path in others if path.exists())]
+        return [self(name).public, *(_pair(path).public for path in others if path.exists())]
 
     def _read_or_make(self, path: Path) -> KeyPair:
         if path.exists():
-            return KeyPair.from_file(path)
+            return _pair(path)
         made = KeyPair.new()
         write_secret(path, made.seed + "\n")
         return made
@@ -122,6 +122,17 @@ class Keys:
 
     def _note(self, revoked: dict[str, float]) -> None:
         write_secret(self.folder / "revoked.json", msgspec.json.encode(revoked).decode())
+
+
+def _pair(path: Path) -> KeyPair:
+    """Raises CannotChange for a file that is no seed."""
+    try:
+        return KeyPair.from_file(path)
+    except (BadSeed, OSError, UnicodeDecodeError) as problem:
+        raise CannotChange(
+            f"{path} cannot be read as a seed ({problem}): bring it back from where you keep a copy,"
+            " or remove it for a new identity"
+        ) from None
 
 
 def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
