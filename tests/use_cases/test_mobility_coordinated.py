@@ -50,7 +50,7 @@ async def test_demand_offer_plan_charge_status_and_the_notice_that_it_is_full() 
         taken = await h.words.until(lambda w: w.of("charging_plan_taken"))
         assert taken
         demand, offer, plan = (h.said(word)[0] for word in ("charging_demand", "charging_offer", "charging_plan"))
-        assert demand["energy_wh"] == pytest.approx(652, abs=40)
+        assert 400 < demand["energy_wh"] <= 692  # 1 % of it with its losses, less what it got before it asked
         assert demand["leaves_at"].startswith("2016-05-20T18:00")
         assert offer["maximum_a"] == 16.0
         assert max(p["upper_w"] for p in offer["maximum"]) < 9_000.0  # the connection has no more
