@@ -1,6 +1,7 @@
 """What the user's hand holds of each device: stored before it acts, so that it holds over restarts."""
 
 from dataclasses import dataclass, field
+from math import inf
 
 import anyio
 import msgspec
@@ -78,8 +79,17 @@ class HeldByHand:
             self.kept = hands
         self.ran.discard(device)
         self.steer.refusals.pop(device, None)
+        self._tell_anew(device)
         self._wish(device)
         return None
+
+    def _tell_anew(self, name: str) -> None:
+        """What it refused before says nothing about this; and what the hand held in a former life of ours ends now."""
+        device = self.premises.by_name(name)
+        if device is not None:
+            device.stubborn_until = -inf
+            if device.told is None:
+                device.unsure_from = -inf
 
     def _wish(self, name: str) -> None:
         device, hand = self.premises.by_name(name), self.of(name)

@@ -53,7 +53,8 @@ class JoinDevices:
     async def restore(self) -> None:
         for text, announce in (await self.state.get("inventory", dict[str, Announce]) or {}).items():
             address = Address.parse(text)
-            self.premises.devices[address] = self._device(address, announce)
+            device = self.premises.devices[address] = self._device(address, announce)
+            device.unsure_from = self._settled_at()
 
     @started
     async def show(self) -> None:
@@ -109,7 +110,12 @@ class JoinDevices:
             log.info("%s was exchanged: %s %s now", address, announce.maker, announce.model)
         # A new life or another product of the same ability: what it was told holds on, so it is told again.
         known.announce, known.told, known.stubborn_until = announce, None, float("-inf")
+        known.unsure_from = min(known.unsure_from, self._settled_at())
         self.premises.changed()
+
+    def _settled_at(self) -> float:
+        """When what holds a device is known anew: by then there is a plan again. Its last order bridges the time."""
+        return self.clock.now() + self.settings.hold_s / 2
 
     def _device(self, address: Address, announce: Announce) -> Device:
         made = Device(address, announce, self.clock.now())

@@ -143,6 +143,7 @@ class KeepLimits:
             urgent=bounds.urgent or off is not None,
             load=device.announce.device_class not in ("pv", "battery", "fuelcell"),
             least_w=device.announce.minimum_run_w,
+            unsure=now >= device.unsure_from,
         )
 
     def _within_functions(self, device: Device, envelope: Envelope, bounds: Bounds) -> Envelope:

@@ -68,6 +68,8 @@ class Device:
     waiting_since: float | None = None
     told: Order | None = None
     stubborn_until: float = -inf
+    unsure_from: float = inf
+    """From then on it is told also that it is free: what it was told before may still hold it."""
     potential_w: float = 0.0
     """PV: what it could feed in, <= 0, remembered while it is curtailed."""
     consented: bool = True

@@ -48,12 +48,14 @@ def next_order(
     urgent: bool,
     load: bool,
     least_w: float = 0.0,
+    unsure: bool = False,
 ) -> Order | None:
     """The order that is due, None when what was told still serves.
 
-    ``load``: it is switched off by an upper bound of 0; ``least_w`` is what it takes at least while it is on.
+    ``load``: it is switched off by an upper bound of 0; ``least_w`` is what it takes at least while it is on;
+    ``unsure``: something that nobody remembers may hold it, so it is told also that it is free.
     """
-    if told is None and not standby and wish.lower_w is wish.upper_w is wish.setpoint_w is None:
+    if told is None and not standby and not unsure and wish.lower_w is wish.upper_w is wish.setpoint_w is None:
         return None
     new = _shaped(told, wish, now, settings, load, least_w) if not standby else None
     if new is None:

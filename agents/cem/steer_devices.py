@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from math import inf
 
 import anyio
 from anyio.abc import TaskGroup
@@ -49,7 +50,7 @@ class SteerDevices:
 
     def tell(self, device: Device, order: Order, trace: str | None) -> None:
         """Say it as soon as the talk before it is over. From now on it counts as told."""
-        device.told = order
+        device.told, device.unsure_from = order, inf
         self._due[device.address] = (order, trace)
         self._begin(device.address)
 
@@ -108,6 +109,6 @@ class SteerDevices:
             self._trouble[address] = why
             log.info("%s did not take an order (%s): the others make up for it for %g s", address, why, wait_s)
         device.stubborn_until = self.clock.now() + wait_s
-        if device.told is order:
-            device.told = None
+        if device.told is order or device.told is None:
+            device.told, device.unsure_from = None, -inf  # also an end of what held is told again
         self.premises.changed()

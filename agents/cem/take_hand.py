@@ -151,6 +151,8 @@ class TakeHand:
                 return held_back(device, bound, until)
             refused = self.steer.refusals.get(device.name)
             if refused is not None:
+                if hand is None:  # it is let go all the same, and is told again until it takes it
+                    return not_yet(device, until)
                 left = refused.inputs.get("remaining_s")
                 return refused if left is None else resting(device, left, goal, self.clock.now(), until)
             if self.steer.busy(device.address):

@@ -75,6 +75,8 @@ class Puppet:
     refuses: Reason | None = None
     mute: bool = False
     deaf: bool = False
+    unheard: int = 0
+    """Orders that it left without an answer, or refused."""
     normal: bool = True
     asked: int = 0
     temperature_c: float | None = None
@@ -131,8 +133,10 @@ class Puppet:
 
     async def obey(self, talk: Talk, order: SetPower) -> None:
         if self.deaf:
+            self.unheard += 1
             return
         if self.refuses is not None:
+            self.unheard += 1
             await talk.say(PowerRefused(reason=self.refuses))
             return
         self.order = order

@@ -85,6 +85,13 @@ class TestOrders:
         assert not free.held
         assert due(free, FREE, T0 + 10_000) is None
 
+    def test_what_may_still_be_held_by_something_forgotten_is_told_that_it_is_free(self) -> None:
+        assert due(None, FREE, T0) is None
+        free = due(None, FREE, T0, unsure=True)
+        assert free is not None
+        assert free.free
+        assert not free.held
+
     def test_a_held_order_is_renewed_before_it_runs_out(self) -> None:
         first = told(5000)
         assert due(first, bound(5000), T0 + SETTINGS.hold_s / 2 - 1) is None
