@@ -154,6 +154,8 @@ class CarryOutPlan:
                 return
             if now < self._refused.get(device.address, 0.0) or self._waits_for_user(offer.flexibility):
                 return
+            if isinstance(offer.flexibility, ProfileFlexibility) and offer.flexibility.state == "executing":
+                return  # it runs, whoever started it
             word = Instruct(
                 offer=offer.offer,
                 sequence=course.programme or None,

@@ -94,19 +94,22 @@ def _job(device: Known, profile: ProfileFlexibility, span: Horizon, settings: Ce
         latest = min(latest, profile.latest_start.timestamp() + longest)
     if profile.delay_at_most_s is not None:
         latest = min(latest, earliest + profile.delay_at_most_s + longest)
+    started = device.started_at
+    if started is None and profile.state == "executing":
+        started = earliest  # by hand, or what was agreed is over: what it offers is its rest from then on
     if device.start_at is not None:
         earliest, latest = device.start_at, device.start_at + longest
     pausable = any(s.interruptible for sequence in profile.alternatives for s in sequence.slots)
     return Job(
         name=device.name,
         programmes=programmes,
-        earliest_s=max(earliest, span.start_s) if device.started_at is None else earliest,
+        earliest_s=max(earliest, span.start_s) if started is None else earliest,
         latest_end_s=latest,
         interruptible=pausable and profile.alternatives[0].pause_at_most_s > 0,
         max_pause_s=profile.alternatives[0].pause_at_most_s,
         later_eur_per_h=settings.later_eur_per_h,
         green_eur_per_kwh=_green(profile.incentive, device.preferences, settings),
-        started_s=device.started_at,
+        started_s=started,
         programme=device.running,
         phases=device.announce.phases,
         fixed=device.pinned,

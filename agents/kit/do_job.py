@@ -27,7 +27,7 @@ from bus.envelope import instant
 from bus.store import State
 from bus.transport import NotStored
 from contracts.device import DeviceReading
-from contracts.flexibility import SequenceState
+from contracts.flexibility import ProfileFlexibility, SequenceState
 from contracts.instructions import (
     OVER,
     InstructionState,
@@ -211,11 +211,12 @@ class DoJob:
     async def watch(self) -> None:
         """What the readings say about the job: by hand, done, early, or in trouble."""
         async with self._lock:
-            job = self.current
-            if job is None:
-                return
+            job, now = self.current, self.clock.now()
             try:
-                await self._watch(job, self.clock.now())
+                if job is not None:
+                    await self._watch(job, now)
+                elif self.job is not None and self.job.silent:
+                    await self._watch_lost(self.job, now)
             except NotStored as problem:
                 log.warning("%s: %s", self.address, problem)
 
@@ -223,7 +224,8 @@ class DoJob:
         reading, values = self.readings.last, self.readings.values
         silent = self.readings.failures >= self.settings.fault_after
         if job.state == "started" and silent:
-            await self._end(job, "aborted", _why("silent", "the hardware fell silent while it ran"))
+            lost = msgspec.structs.replace(job, silent=not job.terms.by_power)
+            await self._end(lost, "aborted", _why("silent", "the hardware fell silent while it ran"))
             return
         if reading is None or values is None or silent:
             return
@@ -240,6 +242,22 @@ class DoJob:
             await self._watch_waiting(job, reading, now)
         else:
             await self._watch_running(job, reading, now)
+
+    async def _watch_lost(self, job: Job, now: float) -> None:
+        """A programme runs on while nobody reads its registers. Its deal is over; what it does is shown again."""
+        reading, values, ends = self.readings.last, self.readings.values, job.terms.ends
+        if self.readings.failures or reading is None or values is None or reading.operating != "running":
+            return
+        try:
+            offer = self.offers.flexibility(values, now)
+        except Impossible:
+            return
+        same = isinstance(offer, ProfileFlexibility) and offer.job == job.terms.job
+        if same and (ends is None or now < ends):
+            again = msgspec.structs.replace(job, instruction=None, state="started", ran=True, silent=False)
+            await self._keep(again)
+            self._show(again, _why("answers_again", "the hardware answers again, and it has run on"))
+            self._news.set()
 
     def _gone(self) -> Reason | None:
         try:

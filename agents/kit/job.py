@@ -12,6 +12,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     energy_wh   the device's register when it began
     ran         it was seen at work
+    silent      it is over because its hardware fell silent: it may run on all the same
     """
 
     instruction: str | None
@@ -21,6 +22,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     energy_wh: float | None = None
     ran: bool = False
     paused: bool = False
+    silent: bool = False
 
 
 def envelope_at(job: Job, now: float) -> Envelope | None:

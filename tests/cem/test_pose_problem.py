@@ -135,6 +135,18 @@ def test_a_maximum_delay_wins_over_the_plan() -> None:
     assert job.programmes[0].steps[0].maximum_w == 2000.0
 
 
+def test_a_machine_that_runs_without_an_agreement_is_planned_with_its_rest() -> None:
+    began = NOW - 1800.0
+    runs = msgspec.structs.replace(
+        WASH, state="executing", delay_at_most_s=None, earliest_start=instant(began), done_by=instant(began + 3600)
+    )
+    plan = solve(posed(known("whitegoods", runs)))
+    assert plan.refused == ()
+    course = plan.devices["whitegoods.1"]
+    assert course.power_w[0] == pytest.approx(1000.0)
+    assert course.power_w[SPAN.count // 2] == 0.0
+
+
 def test_a_start_chosen_by_the_user_is_the_only_one() -> None:
     job = posed(known("whitegoods", WASH, start_at=NOW + 7200)).devices[0]
     assert isinstance(job, Job)

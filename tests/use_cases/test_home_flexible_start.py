@@ -175,3 +175,20 @@ async def test_the_user_sees_the_schedule_then_success_or_failure() -> None:
         await eventually(lambda: job()["state"] == "aborted")
         failed = "easy_care_40 has failed: the hardware fell silent"
         await eventually(lambda: any(failed in text for text in shown()["notices"]))
+
+
+async def test_a_programme_that_ran_on_while_its_hardware_was_silent_is_taken_up_again() -> None:
+    async with negotiating(SOCKET, speed=60.0, whitegoods1=HOW) as h:
+        await armed(h)
+        assert isinstance(await h.cem.instruct(MACHINE, start_in_s=60.0), Agreed)
+        await eventually(lambda: h.said("show_schedule", state="started"))
+        await eventually(lambda: h.said("device_reading")[-1]["power_w"] > 30)
+        h.home.happens("fault", "whitegoods1", fault="silent")
+        assert await h.cem.tells(MACHINE, "aborted") == "silent"
+        before = len(h.said("show_schedule"))
+        h.home.happens("fault", "whitegoods1", fault="")
+        await eventually(lambda: h.said("show_schedule")[before:])
+        again = h.said("show_schedule")[before]
+        assert (again["state"], again["reason"]["code"]) == ("started", "answers_again")
+        h.home.happens("open_door", "whitegoods1")
+        await eventually(lambda: h.said("show_schedule", state="succeeded"))
