@@ -5,7 +5,7 @@ what there.
 """
 
 from datetime import date, time
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -14,6 +14,9 @@ from contracts.reasons import Reason
 from contracts.roles import APP, BUILDING, CEM, GATEWAY
 from contracts.units import Celsius, EurPerKwh, Percent, Seconds, W
 
+Purpose = Literal["forecast", "rules", "hand", "preferences", "plans"]
+"""For which a party may be given personal data (its forecast), or keep rules and speak for the people of a home."""
+PURPOSES: tuple[str, ...] = get_args(Purpose)
 Season = Literal["spring", "summer", "autumn", "winter"]
 
 
@@ -94,7 +97,7 @@ class SetPreferences(Message, frozen=True, kw_only=True):
     flexibility: bool | None = None
     """False: no third party's order acts on this home."""
     consents: dict[str, tuple[str, ...]] | None = None
-    """Address of a party -> purposes for which personal data may leave the home (``forecast``, ``comfort``)."""
+    """Address of a party -> every ``Purpose`` for which it may have personal data or speak here; none: no more."""
 
 
 class PreferencesTaken(Message, frozen=True, kw_only=True):

@@ -36,6 +36,7 @@ topologies = typer.Typer(help="Topology files: check them, list those that come 
 app.add_typer(topologies, name="topology")
 
 TopologyName = Annotated[str, typer.Argument(help="A topology file, or the name of one that comes with gridparley.")]
+Speed = Annotated[float | None, typer.Option(callback=options.finite, help="Run seconds per second; 1 is real time.")]
 
 
 def main() -> None:
@@ -111,11 +112,11 @@ def _mount() -> None:
 @app.command()
 def up(
     topology: TopologyName = "street",
-    speed: Annotated[float | None, typer.Option(help="Run seconds per second; 1 is real time.")] = None,
+    speed: Speed = None,
     for_: Annotated[str, typer.Option("--for", help="How long to run, in run time: 90s, 20m, 1.5h.")] = "",
     until: Annotated[str, typer.Option(help="Run until this instant (ISO 8601) or time of the day (14:30).")] = "",
     seed: Annotated[int | None, typer.Option(help="Of weather and behaviour; the same seed is the same world.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<topology>-<time>.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: `runs/<topology>-<time>`.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Plain log lines, also in a terminal.")] = False,
     nats: Annotated[
         Path | None, typer.Option(help="Use the hub that runs with this folder of `gridparley config`; it is emptied.")
@@ -186,7 +187,7 @@ def _up(topology: Topology, folder: Path, headless: bool, nats: Path | None) -> 
         if rest is not None or known is None:
             logging.getLogger("gridparley").exception("the run ended")
             raise
-        typer.secho(str(_first(known)), err=True, fg=typer.colors.RED)
+        typer.secho(str(options.innermost(known)), err=True, fg=typer.colors.RED)
         return 1
     except (NotReady, NurseryGone, ServerFailed, NotProvisioned, BusUnavailable, FileNotFoundError) as problem:
         typer.secho(str(problem), err=True, fg=typer.colors.RED)
@@ -197,11 +198,6 @@ def _up(topology: Topology, folder: Path, headless: bool, nats: Path | None) -> 
     typer.echo((made / PAGE).read_text(encoding="utf-8"))
     typer.echo(f"report: {made}")
     return 0
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _log_to(path: Path, headless: bool) -> None:
@@ -277,8 +273,8 @@ def kill(
 def plug_in(
     site: Annotated[str, typer.Argument(help="A site with a charging point.")],
     device: Annotated[str, typer.Argument(help="The charging point, e.g. evse1.")] = "evse1",
-    energy_wh: Annotated[float, typer.Option(help="What the car wants, Wh.")] = 20_000.0,
-    stays_s: Annotated[float, typer.Option(help="How long it stays, run seconds.")] = 14_400.0,
+    energy_wh: Annotated[float, typer.Option(callback=options.finite, help="What the car wants, Wh.")] = 20_000.0,
+    stays_s: Annotated[float, typer.Option(callback=options.finite, help="How long it stays, run seconds.")] = 14_400.0,
 ) -> None:
     """Plug a car in at a charging point of the simulated world."""
     _send("plug_in", site=site, device=device, energy_wh=energy_wh, stays_s=stays_s)
@@ -354,7 +350,7 @@ def bundle(
     folder: Annotated[Path, typer.Argument(help="Where to; topology.toml there is replaced.")],
     start: Annotated[str, typer.Option(help="Run from this instant (ISO 8601) or time of that day.")] = "",
     until: Annotated[str, typer.Option(help="Run until this instant or time of the day.")] = "",
-    speed: Annotated[float | None, typer.Option(help="Run seconds per second; 1 is real time.")] = None,
+    speed: Speed = None,
 ) -> None:
     """Write a topology with every file that it names into one folder, as containers are given it.
 

@@ -1,6 +1,8 @@
 """How people write a duration: ``90s``, ``20m``, ``1.5h``."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST_S = 100 * 366 * 86_400.0
+"""Beyond it calendars end: nobody means that."""
 
 
 def duration_s(text: str) -> float:
@@ -9,4 +11,6 @@ def duration_s(text: str) -> float:
     seconds = float(text[:-1]) * unit if unit is not None else float(text)
     if not seconds > 0:
         raise ValueError(f"{text!r} is not above zero")
+    if seconds > LONGEST_S:
+        raise ValueError(f"{text!r} is more than a century")
     return seconds

@@ -1,11 +1,13 @@
 """Options that the commands of containers share. Each has an environment name; secrets are files, never options."""
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -20,7 +22,7 @@ Nats = Annotated[
 ]
 KeysFolder = Annotated[
     Path,
-    typer.Option(envvar="GRIDPARLEY_KEYS", help="Folder with keys/<name>.nk, its own is enough, and tls/ca.pem."),
+    typer.Option(envvar="GRIDPARLEY_KEYS", help="Folder with `keys/<name>.nk`, its own is enough, and tls/ca.pem."),
 ]
 ClockPath = Annotated[
     Path | None,
@@ -48,6 +50,30 @@ def failed(text: object, code: int = 1) -> typer.Exit:
     """To be raised: the text in red, and the exit code."""
     typer.secho(str(text), err=True, fg=typer.colors.RED)
     return typer.Exit(code)
+
+
+def finite(value: float | None) -> float | None:
+    """The callback of every option that is a number. Exits with 2 on nan and inf: no message can carry them."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number that can be meant: write one like 20 or 0.5")
+    return value
+
+
+def known_zone(name: str) -> str:
+    """A callback of options. Exits with 2 when there is no such time zone; empty: none was said."""
+    try:
+        if name:
+            ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        text = f"there is no time zone {name!r}: write one of the IANA database, e.g. Europe/Berlin, or UTC"
+        raise typer.BadParameter(text) from None
+    return name
+
+
+def innermost(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first of what was raised, without the groups around it."""
+    inner = group.exceptions[0]
+    return innermost(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def loaded(name: str) -> Topology:

@@ -102,7 +102,8 @@ class AskHome:
                 group.start_soon(self._prefer_at, manager, word, outcome)
         for name in word.devices:
             if outcome.saved and name not in outcome.effect and "." in name:
-                text = f"There is no {name} here: the devices are {', '.join(sorted(outcome.effect)) or 'unknown'}."
+                known = sorted(outcome.effect.keys() - (word.consents or {}).keys())
+                text = f"There is no {name} here: the devices are {', '.join(known) or 'unknown'}."
                 outcome.refused[self.bus.address] = Reason(code="unknown_device", text=text)
         self.bus.say(_shown(outcome), home=True)
         return outcome

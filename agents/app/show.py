@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from agents.app.settings import AppSettings
+from agents.kit.local_day import shown
 from agents.kit.skill import every, hears, skill, started
 from bus.bus import Bus, Heard
 from bus.clock import Clock
@@ -169,9 +170,8 @@ class Show:
 
     def proposal(self, proposal: ProposePlan) -> None:
         """A plan waits for the user's word."""
-        text = (
-            f"A plan waits for your word until {proposal.confirm_by:%H:%M} UTC: it costs {proposal.cost_eur:.2f} EUR."
-        )
+        until = shown(proposal.confirm_by.timestamp(), self.settings.time_zone)
+        text = f"A plan waits for your word until {until}: it costs {proposal.cost_eur:.2f} EUR."
         self._change(text=text, proposal=proposal.plan, proposed=proposal.items, confirm_by=proposal.confirm_by)
 
     def decided(self) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from agents.cem.allocate import Unit
 from agents.cem.premises import Claim, Premises
 from agents.cem.settings import CemSettings
+from agents.kit.local_day import shown
 from agents.kit.skill import answers, every, restores, skill
 from bus import tracing
 from bus.clock import Clock
@@ -75,7 +76,8 @@ class AnswerRequest:
             return
         self.agreed, self._trace = agreed, tracing.current()
         self._impose()
-        text = f"Held at the connection point until {request.until:%H:%M:%S} UTC."
+        until = shown(agreed.until, self.settings.time_zone, "%H:%M:%S")
+        text = f"Held at the connection point until {until}."
         inputs = {"asked_w": request.change_w, "agreed_w": offer, "bound_w": agreed.bound_w}
         await talk.say(AdjustmentAgreed(change_w=offer, reason=Reason(code="agreed", text=text, inputs=inputs)))
 

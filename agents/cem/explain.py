@@ -105,7 +105,9 @@ class Explain:
             text = f"It starts at {self.preferences.local(held.at):%H:%M}, as {held.user} wants it."
             yield Reason(code="hand", text=text, binding="hand", talk=held.talk)
         if self.preferences.controlled(name, kind):
-            yield from self.planning.reasons(name)
+            # What the hand holds is part of the plan: who holds it and how has been said above.
+            told_so = ("fixed_by_user",) if held is not None else ()
+            yield from (reason for reason in self.planning.reasons(name) if reason.code not in told_so)
         if told is not None and told.upper_w is not None:
             yield from self._limits()
 

@@ -12,6 +12,7 @@ from agents.cem.settings import CemSettings
 from agents.cem.third_parties import ThirdParties
 from agents.cem.wishes import Wish, Wishes
 from agents.kit.deals import Deal, Deals, TooManyDeals
+from agents.kit.local_day import shown
 from agents.kit.skill import answers, every, restores, skill
 from bus import tracing
 from bus.clock import Clock
@@ -128,7 +129,8 @@ class ObeyOrder:
             known = None if device is None else self.premises.by_name(device)
             if known is None or self.parties.objection(deal.peer, self.settings.flexibility_contracts) is not None:
                 continue
-            text = f"{deal.peer} orders it until {order.until:%H:%M} UTC: {order.reason.text}"
+            until = shown(order.until.timestamp(), self.settings.time_zone)
+            text = f"{deal.peer} orders it until {until}: {order.reason.text}"
             devices[known.name] = Wish(
                 source="order",
                 reason=Reason(code="order", text=text, binding="flexibility_contract", talk=deal.id),

@@ -25,6 +25,7 @@ from bus.talk import Talk
 from bus.transport import NotStored
 from contracts.device import DeviceClass
 from contracts.preferences import (
+    PURPOSES,
     DevicePreferences,
     OwnProductionLimit,
     PreferencesRefused,
@@ -99,6 +100,11 @@ def objection(
         if name not in known and name not in CLASSES:
             text = f"There is no {name} here: name one of {', '.join(known) or 'no device yet'}, or a class."
             return Reason(code="unknown_device", text=text)
+    for party, purposes in (word.consents or {}).items():
+        unknown = [one for one in purposes if one not in PURPOSES]
+        if unknown:
+            text = f"{party} is given nothing for {unknown[0]!r}: the purposes are {', '.join(PURPOSES)}."
+            return Reason(code="unknown_purpose", text=text)
     if word.vacation is not None and word.vacation[1] < word.vacation[0]:
         return Reason(code="bad_vacation", text="The vacation ends before it begins: swap the dates.")
     for name, wants in word.devices.items():
@@ -320,10 +326,13 @@ class Preferences:
     # ---------------------------------------------------------------- what devices do about it
 
     def _effects(self, kept: Kept, word: SetPreferences) -> Iterator[tuple[str, str]]:
-        """One sentence per device that the word reaches; a word that names nothing asks for all."""
+        """One sentence per device or party that the word reaches; a word that names nothing asks for all."""
         before, self.kept = self.kept, kept
         try:
-            everybody = not word.devices or any(
+            named = bool(word.devices or word.consents)
+            for party, purposes in (self.consents if not named else word.consents or {}).items():
+                yield party, f"may act for {', '.join(purposes)}" if purposes else "has no consent of yours any more"
+            everybody = not named or any(
                 value is not None for value in (word.season, word.vacation, word.service, word.plans)
             )
             for device in self.premises.devices.values():

@@ -14,7 +14,6 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from agents.cem.agreed import Agreed
 from agents.cem.carry_out_plan import CarryOutPlan
 from agents.cem.know_flexibility import KnowFlexibility
 from agents.cem.know_prices import KnowPrices
@@ -288,7 +287,7 @@ class AskLeave:
             if wrong is not None:
                 return wrong
             if move.start is not None and move.start.timestamp() < self.clock.now():
-                return Reason(code="past", text=f"{move.start:%H:%M} UTC is over: choose a later start.")
+                return Reason(code="past", text=f"{self._shown(move.start)} is over: choose a later start.")
         starts = _terms(shown).starts | {m.device: m.start.timestamp() for m in change.moves if m.start is not None}
         left_out = tuple(move.device for move in change.moves if move.start is None)
         starts = {device: start for device, start in starts.items() if device not in left_out}
@@ -297,6 +296,9 @@ class AskLeave:
             return planned
         until = _ends(planned)
         return planned, Terms(plan=shown.plan, until=until, starts=starts, left_out=left_out)
+
+    def _shown(self, at: datetime) -> str:
+        return f"{self.preferences.local(at.timestamp()):%H:%M}"
 
     def _outside(self, move: Move) -> Reason | None:
         """What the device itself has said about when it may run."""
@@ -308,11 +310,11 @@ class AskLeave:
         takes = max(sum(slot.duration_s for slot in sequence.slots) for sequence in can.alternatives)
         ready, at = can.done_by, move.start.timestamp()
         if at + takes > ready.timestamp() + 1.0:
-            by = f"{self.preferences.local(ready.timestamp()):%H:%M}"
+            by = self._shown(ready)
             text = f"{move.device} has to be ready by {by} and runs for {takes / 3600:.1f} h: start it earlier."
             return Reason(code="done_by", text=text, binding="done_by", inputs={"runs_s": takes})
         if at < can.earliest_start.timestamp() - 1.0:
-            may = f"{self.preferences.local(can.earliest_start.timestamp()):%H:%M}"
+            may = self._shown(can.earliest_start)
             text = f"{move.device} may not start before {may}: choose a later start."
             return Reason(code="earliest_start", text=text, binding="earliest_start")
         return None
@@ -360,7 +362,8 @@ class AskLeave:
         if agreed is not None and agreed.state in OVER and self._tasks is not None:
             self._tasks.start_soon(self._over, f"{device.role}.{device.name}")
         if agreed is not None and agreed.state in _RESULTS and self.preferences.plans == "confirm":
-            text = f"{device.role}.{device.name} {_RESULTS[agreed.state]}{_since(agreed)}."
+            since = f", start {self._shown(instant(agreed.start))}" if agreed.start is not None else ""
+            text = f"{device.role}.{device.name} {_RESULTS[agreed.state]}{since}."
             self.bus.say(DisplayNotice(kind="info", text=text, device=f"{device.role}.{device.name}"), home=True)
 
     async def _over(self, device: str) -> None:
@@ -381,10 +384,6 @@ _RESULTS = {
     "aborted": "has broken off what was planned",
     "rejected": "has refused what was planned",
 }
-
-
-def _since(agreed: Agreed) -> str:
-    return f", start {datetime.fromtimestamp(agreed.start).astimezone():%H:%M}" if agreed.start is not None else ""
 
 
 def _terms(shown: PlanShown) -> Terms:

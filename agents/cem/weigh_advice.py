@@ -13,11 +13,10 @@ from agents.cem.premises import Claim, Device, Premises
 from agents.cem.settings import CemSettings
 from agents.cem.third_parties import ThirdParties
 from agents.cem.wishes import Wish, Wishes
-from agents.kit.local_day import next_local
+from agents.kit.local_day import next_local, shown
 from agents.kit.skill import answers, every, skill
 from bus import tracing
 from bus.clock import Clock
-from bus.envelope import instant
 from bus.talk import Talk
 from contracts.flexibility import OfferFlexibility, StorageFlexibility, ThermalFlexibility
 from contracts.profiles import PlannedPower
@@ -52,10 +51,12 @@ def suffers(
     slots: Sequence[PlannedPower],
     now: float,
     needed: tuple[float, float] | None = None,
+    zone: str = "UTC",
 ) -> Reason | None:
     """Why following the advice would hurt the household, None if it would not.
 
     ``needed``: (instant, level in percent) that the user wants of what it stores, besides the offer's own targets.
+    ``zone``: of the clock that its reader looks at.
     """
     what = None if offer is None else offer.flexibility
     if isinstance(what, StorageFlexibility):
@@ -64,7 +65,7 @@ def suffers(
             missing = max(0.0, (percent - what.level_percent) / 100) * what.capacity_wh
             reached = energy_until(slots, now, at, what.fill_upper_w)
             if reached + 1.0 < missing:
-                text = f"It needs {missing / 1000:.1f} kWh by {instant(at):%H:%M} UTC, but gets {reached / 1000:.1f}."
+                text = f"It needs {missing / 1000:.1f} kWh by {shown(at, zone)}, but gets {reached / 1000:.1f}."
                 inputs = {"needed_wh": missing, "advised_wh": reached}
                 return Reason(code="need", text=text, binding="users_need", inputs=inputs)
     if isinstance(what, ThermalFlexibility):
@@ -140,7 +141,7 @@ class WeighAdvice:
             full = 100.0 if wanted.charge_upper_percent is None else wanted.charge_upper_percent
             level = full if wanted.charge_lower_percent is None else wanted.charge_lower_percent
             needed = (next_local(wanted.ready_by, now, self.settings.time_zone), level)
-        return suffers(self.flexibility.offers.get(device.address), advice.slots, now, needed)
+        return suffers(self.flexibility.offers.get(device.address), advice.slots, now, needed, self.settings.time_zone)
 
     @every("reading_every_s")
     def impose(self) -> None:

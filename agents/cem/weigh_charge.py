@@ -47,7 +47,7 @@ def cannot_serve(demand: ChargingDemand, now: float, most_a: float, most_wh: flo
     if leaves is not None and leaves.timestamp() <= now:
         return no("left_already", "it says that it has left: say a departure that is to come")
     if leaves is not None and most_wh * 1.01 < demand.energy_wh:
-        text = f"until {leaves:%H:%M} only {most_wh / 1000:.1f} kWh can be charged: leave later or ask for less"
+        text = f"until {leaves:%H:%M} UTC only {most_wh / 1000:.1f} kWh can be charged: leave later or ask for less"
         return no("not_in_time", text, possible_wh=most_wh, energy_wh=demand.energy_wh)
     return None
 
@@ -66,7 +66,7 @@ def outside(plan: ChargingPlan, demand: ChargingDemand, maximum: tuple[PlannedPo
         for given in maximum:
             overlaps = slot.start.timestamp() < end_of(given) - 1 and end_of(slot) > given.start.timestamp() + 1
             if overlaps and slot.power_w > (given.upper_w or 0.0) + CLOSE_W:
-                text = f"{slot.power_w:.0f} W at {slot.start:%H:%M}: {given.upper_w or 0:.0f} W are the most then"
+                text = f"{slot.power_w:.0f} W at {slot.start:%H:%M} UTC: {given.upper_w or 0:.0f} W are the most then"
                 return no("above_maximum", text, power_w=slot.power_w, maximum_w=given.upper_w or 0.0)
         if maximum and end_of(slot) > end_of(maximum[-1]) + 1 and slot.power_w > 0:
             return no("beyond_offer", "it plans beyond what was offered: plan inside the offer's time")

@@ -75,7 +75,7 @@ def _profile(offer: ProfileFlexibility, least: float, most: float, now: float) -
         return None
     done_by, shortest = offer.done_by.timestamp(), min(duration_s(s) for s in offer.alternatives)
     if done_by <= now:
-        return _no("done_by_over", f"{offer.job} was to be done by {offer.done_by:%d %b %H:%M}, which is past")
+        return _no("done_by_over", f"{offer.job} was to be done by {offer.done_by:%d %b %H:%M} UTC, which is past")
     if max(offer.earliest_start.timestamp(), now) + shortest > done_by + 1.0:
         text = f"{offer.job} needs {shortest / 60:.0f} min and its window has less: set a later end"
         return _no("window_too_short", text, needs_s=shortest, left_s=done_by - now)

@@ -10,6 +10,7 @@ from agents.esp.ask_sites import AskSites
 from agents.esp.settings import EspSettings, WindTariff
 from agents.kit.agent import Peers
 from agents.kit.announce_tariffs import AnnounceTariffs
+from agents.kit.local_day import shown
 from agents.kit.skill import answers, skill, started
 from bus import tracing
 from bus.address import Address
@@ -119,7 +120,8 @@ class MakeTariff:
         self.critical = [n for n in self.critical if n.start != notice.start or n.direction != notice.direction]
         self.critical.append(notice)
         way = "dearer" if notice.direction == "consumption" else "cheaper"
-        text = f"The tariff becomes {way} from {notice.start:%H:%M} UTC for {notice.duration_s / 60:.0f} min."
+        begins = shown(notice.start.timestamp(), self.settings.time_zone)
+        text = f"The tariff becomes {way} from {begins} for {notice.duration_s / 60:.0f} min."
         self._why = Reason(code="critical_load", text=text, inputs={"excess_w": notice.excess_w}, talk=talk.id)
         self._wake.set()
         await talk.say(CriticalLoadNoted(reason=self._why))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from agents.kit.local_day import local
+from agents.kit.local_day import local, shown
 from bus.envelope import instant
 from contracts.own_plans import AskOptions, RunOption
 from contracts.profiles import SLOT_S, PowerSequence, PriceSlot
@@ -56,7 +56,8 @@ def options(
     """(options, best first; whether the offline profile decided), or why there are none."""
     possible = starts(asked, now)
     if not possible:
-        text = f"{asked.job} cannot be done by {asked.done_by:%H:%M} any more: run it at once or set a later end"
+        by = shown(asked.done_by.timestamp(), zone)
+        text = f"{asked.job} cannot be done by {by} any more: run it at once or set a later end"
         return Reason(code="window_too_short", text=text)
     priced = [(found, start) for start in possible if (found := cost(asked.sequence, start, prices)) is not None]
     if priced:

@@ -156,13 +156,13 @@ def _job(offer: ProfileFlexibility, word: Instruct, now: float) -> Verdict:
         return _no("already_started", f"{offer.job} has begun and is not moved any more")
     latest, earliest = latest_start(offer, sequence), max(offer.earliest_start.timestamp(), now)
     if latest < now - SLACK_S:
-        return _no("window_over", f"{offer.job} has to be done by {offer.done_by:%H:%M}: it can only start at once")
+        return _no("window_over", f"{offer.job} has to be done by {offer.done_by:%H:%M} UTC: it can only start at once")
     start, reason = wanted, None
     if wanted > latest + SLACK_S:
-        text = f"{offer.job} would not be done in time: it has to start by {instant(latest):%H:%M}"
+        text = f"{offer.job} would not be done in time: it has to start by {instant(latest):%H:%M} UTC"
         start, reason = latest, _no("too_late", text, late_s=wanted - latest)
     elif wanted < offer.earliest_start.timestamp() - SLACK_S:
-        text = f"{offer.job} cannot start before {offer.earliest_start:%H:%M}"
+        text = f"{offer.job} cannot start before {offer.earliest_start:%H:%M} UTC"
         start, reason = earliest, _no("too_early", text, early_s=earliest - wanted)
     start = min(max(start, now), max(latest, now))
     profile = profile_from(sequence, start)

@@ -28,6 +28,11 @@ def local(at: float, zone: str) -> datetime:
     return datetime.fromtimestamp(at, ZoneInfo(zone))
 
 
+def shown(at: float, zone: str, form: str = "%H:%M") -> str:
+    """As people read it, its zone named: ``12:45 CEST``. Decision 0037."""
+    return f"{local(at, zone):{form} %Z}"
+
+
 def instant_of(day: date, clock: time, zone: str) -> float:
     """Unix seconds of a time of the local day; a time that the clock skips is the one an hour later."""
     return datetime.combine(day, clock, ZoneInfo(zone)).timestamp()

@@ -6,37 +6,38 @@ from typing import Annotated, Any
 import typer
 
 from agents.app.answer_proposal import NothingProposed
+from agents.kit.local_day import shown
 from contracts.home_plan import ChangePlan, ConfirmPlan, Move, PlanItem, ProposePlan, RejectPlan
-from deploy.commands.app_speak import ZONE, Refused, Site, User, Zone, clock_time, speak
+from deploy.commands.app_speak import IDLE_W, Refused, Site, User, Zone, clock_time, speak
 from deploy.commands.app_voice import Voice
 from deploy.commands.typed import next_at, time_of_day
 from deploy.options import failed
 
 
-def plan(site: Site, zone: Zone = ZONE) -> None:
+def plan(site: Site, zone: Zone = "") -> None:
     """Show the plan in force, and one that waits for a word.
 
     Example: gridparley app plan h07
     """
 
     async def told(home: Voice) -> list[str]:
+        here = zone or home.zone
         lines: list[str] = []
         waiting = home.proposals.waiting
         if waiting is not None:
             word = waiting.word
-            lines += [f"plan {word.plan} waits for your word until {clock_time(word.confirm_by, zone)}:"]
-            lines += [*_rows(word.items, zone), f"it costs {word.cost_eur:.2f} EUR", ""]
-        shown = await home.plan()
-        if shown is None:
+            lines += [f"plan {word.plan} waits for your word until {shown(word.confirm_by.timestamp(), here)}:"]
+            lines += [*_rows(word.items, here), f"it costs {word.cost_eur:.2f} EUR", ""]
+        found = await home.plan()
+        if found is None:
             return [*lines, "no plan is in force"]
-        lines.append(f"plan {shown.plan} of {clock_time(shown.at, zone)}")
-        lines += _rows(shown.items, zone)
-        saved = shown.unplanned_cost_eur - shown.cost_eur
-        lines.append(f"it costs {shown.cost_eur:.2f} EUR, {saved:.2f} EUR less than without a plan")
+        lines.append(f"plan {found.plan} of {shown(found.at.timestamp(), here)}")
+        lines += _rows(found.items, here)
+        lines.append(costs(found.cost_eur, found.unplanned_cost_eur))
         lines.append(
-            f"found by {shown.found_by} in {shown.solved_in_s:.2f} s, at most {shown.gap_share:.1%} from the best"
+            f"found by {found.found_by} in {found.solved_in_s:.2f} s, at most {found.gap_share:.1%} from the best"
         )
-        return [*lines, *(f"not kept: {reason.text}" for reason in shown.broken)]
+        return [*lines, *(f"not kept: {reason.text}" for reason in found.broken)]
 
     speak(site, told)
 
@@ -45,7 +46,7 @@ def confirm(
     site: Site,
     move: Annotated[list[str] | None, typer.Option(help="Your own time for a device: evse.1=22:30, or =never.")] = None,
     user: User = "user",
-    zone: Zone = ZONE,
+    zone: Zone = "",
 ) -> None:
     """Confirm the plan that waits, or change it: only then it is carried out.
 
@@ -58,17 +59,17 @@ def confirm(
         if not device or not equals or (text != "never" and time_of_day(text) is None):
             raise failed(f"{device}{equals}{text} is not understood: write evse.1=22:30 or evse.1=never", 2)
 
-    def decide(proposal: ProposePlan) -> ConfirmPlan | ChangePlan:
+    def decide(proposal: ProposePlan, here: str) -> ConfirmPlan | ChangePlan:
         if not times:
             return ConfirmPlan(user=user)
         since = min([proposal.confirm_by, *(item.start for item in proposal.items if item.start is not None)])
         moves = tuple(
-            Move(device=device, start=None if text == "never" else next_at(time_of_day(text), since, zone))
+            Move(device=device, start=None if text == "never" else next_at(time_of_day(text), since, here))
             for device, _, text in times
         )
         return ChangePlan(user=user, moves=moves)
 
-    speak(site, lambda home: _decide(home, decide))
+    speak(site, lambda home: _decide(home, lambda proposal: decide(proposal, zone or home.zone)))
 
 
 def reject(site: Site, user: User = "user") -> None:
@@ -84,6 +85,14 @@ async def _decide(home: Voice, decide: Callable[[ProposePlan], Any]) -> list[str
     return list(home.proposals.show.picture.notices[:1])
 
 
+def costs(cost_eur: float, unplanned_eur: float) -> str:
+    """What a plan costs, and what it is worth."""
+    saved = unplanned_eur - cost_eur
+    if abs(saved) < 0.005:
+        return f"it costs {cost_eur:.2f} EUR, as much as without a plan"
+    return f"it costs {cost_eur:.2f} EUR, {abs(saved):.2f} EUR {'less' if saved > 0 else 'more'} than without a plan"
+
+
 def _rows(items: tuple[PlanItem, ...], zone: str) -> list[str]:
     rows = []
     for item in items:
@@ -94,4 +103,4 @@ def _rows(items: tuple[PlanItem, ...], zone: str) -> list[str]:
 
 
 def _busy(item: PlanItem, zone: str) -> list[str]:
-    return [clock_time(slot.start, zone) for slot in item.power if abs(slot.power_w) > 50]
+    return [clock_time(slot.start, zone) for slot in item.power if abs(slot.power_w) > IDLE_W]

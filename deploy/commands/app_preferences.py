@@ -9,11 +9,11 @@ import msgspec
 import typer
 
 from contracts.home_rules import Rule, RulesTaken, SetRules
-from contracts.preferences import DevicePreferences, Season, SetPreferences
+from contracts.preferences import PURPOSES, DevicePreferences, Season, SetPreferences
 from deploy.commands.app_speak import Refused, Site, User, speak
 from deploy.commands.app_voice import Voice
-from deploy.commands.typed import seconds, time_of_day
-from deploy.options import failed
+from deploy.commands.typed import consents, seconds, set_points, time_of_day
+from deploy.options import failed, finite
 
 
 def prefs(
@@ -21,18 +21,26 @@ def prefs(
     device: Annotated[str, typer.Argument(help="A device (evse.1) or a class (hvac); none: the home's own.")] = "",
     ready_by: Annotated[str, typer.Option(help="Local time of day, HH:MM.")] = "",
     not_before: Annotated[str, typer.Option(help="Local time of day, HH:MM.")] = "",
-    min_c: Annotated[float | None, typer.Option(help="At least so warm.")] = None,
-    max_c: Annotated[float | None, typer.Option(help="At most so warm.")] = None,
-    target_c: Annotated[float | None, typer.Option(help="Kept at this temperature.")] = None,
-    min_percent: Annotated[float | None, typer.Option(help="Charged to at least.")] = None,
-    max_percent: Annotated[float | None, typer.Option(help="Charged to at most.")] = None,
-    reserve_percent: Annotated[float | None, typer.Option(help="Kept in the battery for an outage.")] = None,
+    min_c: Annotated[float | None, typer.Option(callback=finite, help="At least so warm.")] = None,
+    max_c: Annotated[float | None, typer.Option(callback=finite, help="At most so warm.")] = None,
+    target_c: Annotated[float | None, typer.Option(callback=finite, help="Kept at this temperature.")] = None,
+    min_percent: Annotated[float | None, typer.Option(callback=finite, help="Charged to at least.")] = None,
+    max_percent: Annotated[float | None, typer.Option(callback=finite, help="Charged to at most.")] = None,
+    reserve_percent: Annotated[
+        float | None, typer.Option(callback=finite, help="Kept in the battery for an outage.")
+    ] = None,
     delay: Annotated[str, typer.Option(help="Delayed by at most: 90m, 3h.")] = "",
-    below: Annotated[float | None, typer.Option(help="Starts below this price, EUR/kWh.")] = None,
-    above: Annotated[float | None, typer.Option(help="Starts (a generator) above this price, EUR/kWh.")] = None,
+    below: Annotated[float | None, typer.Option(callback=finite, help="Starts below this price, EUR/kWh.")] = None,
+    above: Annotated[
+        float | None, typer.Option(callback=finite, help="Starts (a generator) above this price, EUR/kWh.")
+    ] = None,
     incentive: Annotated[Literal["cheapest", "greenest"] | None, typer.Option(help="What it follows.")] = None,
     consent: Annotated[
         bool | None, typer.Option("--consent/--no-consent", help="Whether it may be controlled.")
+    ] = None,
+    set_point: Annotated[
+        list[str] | None,
+        typer.Option(help='Thermostat programme, once for each: "mon-fri 06:00 21"; `--forget set_points` clears it.'),
     ] = None,
     forget: Annotated[list[str] | None, typer.Option(help="A preference that no longer holds, e.g. ready_by.")] = None,
     season: Annotated[Season | None, typer.Option(help="As it feels to you.")] = None,
@@ -44,7 +52,8 @@ def prefs(
         bool | None, typer.Option("--flexibility/--no-flexibility", help="Whether third parties may order here.")
     ] = None,
     tell: Annotated[
-        list[str] | None, typer.Option(help="Consent: PARTY=purpose,purpose; PARTY= takes it back.")
+        list[str] | None,
+        typer.Option(help=f"Consent: PARTY=purpose,purpose of {', '.join(PURPOSES)}; PARTY= takes it back."),
     ] = None,
     user: User = "user",
 ) -> None:
@@ -53,6 +62,8 @@ def prefs(
     Examples: gridparley app prefs h07 evse.1 --ready-by 07:00
 
     gridparley app prefs h02 heatpump --no-consent
+
+    gridparley app prefs h05 hvac.1 --set-point "mon-fri 06:00 21" --set-point "22:00 17"
 
     gridparley app prefs h02 --season autumn --away 2016-07-01..2016-07-14
     """
@@ -70,6 +81,7 @@ def prefs(
         start_below_eur_per_kwh=below,
         start_above_eur_per_kwh=above,
         incentive=incentive,
+        set_points=set_points(set_point or ()),
         forget=tuple(forget or ()),
     )
     if wanted != DevicePreferences() and not device:
@@ -82,7 +94,7 @@ def prefs(
         vacation_off=away == "off",
         plans=plans,
         flexibility=flexibility,
-        consents=_consents(tell),
+        consents=consents(tell or ()),
     )
     speak(site, lambda home: _prefer(home, word))
 
@@ -137,15 +149,3 @@ def _days(text: str) -> tuple[date, date] | None:
         return date.fromisoformat(first), date.fromisoformat(last if dots else first)
     except ValueError:
         raise failed(f"{text!r} is not understood: write 2016-07-01..2016-07-14, or off", 2) from None
-
-
-def _consents(given: list[str] | None) -> dict[str, tuple[str, ...]] | None:
-    if not given:
-        return None
-    found = {}
-    for one in given:
-        party, equals, purposes = one.partition("=")
-        if not equals:
-            raise failed(f"{one!r} is not understood: write grid.esp.main=comfort,forecast", 2)
-        found[party] = tuple(purpose for purpose in purposes.split(",") if purpose)
-    return found

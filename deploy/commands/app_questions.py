@@ -6,11 +6,15 @@ from typing import Annotated, Literal
 import typer
 
 from contracts.questions import Because, ComfortFeedback, NothingKnown
-from deploy.commands.app_speak import ZONE, Refused, Site, Zone, clock_time, speak
+from deploy.commands.app_speak import IDLE_W, Refused, Site, Zone, clock_time, speak
 from deploy.commands.app_voice import Voice
 
 
-def why(site: Site, device: Annotated[str, typer.Argument(help="A device; none: the home as a whole.")] = "") -> None:
+def why(
+    site: Site,
+    device: Annotated[str, typer.Argument(help="A device; none: the home as a whole.")] = "",
+    zone: Zone = "",
+) -> None:
     """Ask why a device does what it does, or does not.
 
     Example: gridparley app why h07 evse.1
@@ -20,19 +24,19 @@ def why(site: Site, device: Annotated[str, typer.Argument(help="A device; none: 
         answer = await home.home.why(device or None)
         if isinstance(answer, NothingKnown):
             raise Refused(answer.reason.text)
-        return _because(answer)
+        return because(answer, zone or home.zone)
 
     speak(site, told)
 
 
-def prices(site: Site, zone: Zone = ZONE) -> None:
+def prices(site: Site, zone: Zone = "") -> None:
     """Show the prices in force at a home."""
 
     async def told(home: Voice) -> list[str]:
         info = await home.prices()
         if info is None:
             raise Refused(f"no prices are known at {site}: no tariff has reached it yet")
-        now = home.clock.now()
+        now, here = home.clock.now(), zone or home.zone
         lines = [info.warning] if info.warning else []
         for slot in info.slots:
             begin, end = slot.start, slot.start + timedelta(seconds=slot.duration_s)
@@ -42,8 +46,8 @@ def prices(site: Site, zone: Zone = ZONE) -> None:
             sure = "" if slot.binding == "binding" else "  expected"
             green = f"  {slot.green_percent:.0f} % green" if slot.green_percent is not None else ""
             price = f"{slot.price_eur_per_kwh:.3f} EUR/kWh"
-            lines.append(f"{clock_time(begin, zone)} to {clock_time(end, zone)}  {price}{green}{sure}{mark}")
-        return [*lines, f"from {', '.join(info.issuers)}"] if info.issuers else lines
+            lines.append(f"{clock_time(begin, here)} to {clock_time(end, here)}  {price}{green}{sure}{mark}")
+        return [*lines, f"from {', '.join(info.issuers)}; times are of {here}"] if info.issuers else lines
 
     speak(site, told)
 
@@ -82,12 +86,15 @@ def comfort(
     speak(site, told)
 
 
-def _because(answer: Because) -> list[str]:
-    power = f", {answer.power_w:.0f} W" if answer.power_w is not None and abs(answer.power_w) > 1 else ""
+def because(answer: Because, zone: str) -> list[str]:
+    """What it does, why, and when it runs next."""
+    power = ""
+    if answer.power_w is not None and abs(answer.power_w) > 1 and f"{abs(answer.power_w):.0f} W" not in answer.doing:
+        power = f", {answer.power_w:.0f} W"
     lines = [f"{answer.device} {answer.doing}{power}"]
     lines += [
         f"  because: {reason.text}" if n == 0 else f"  and: {reason.text}" for n, reason in enumerate(answer.reasons)
     ]
-    for slot in answer.next[:3]:
-        lines.append(f"  next: {clock_time(slot.start, ZONE)} for {slot.duration_s / 60:.0f} min, {slot.power_w:.0f} W")
+    for slot in [slot for slot in answer.next if abs(slot.power_w) > IDLE_W][:3]:
+        lines.append(f"  next: {clock_time(slot.start, zone)} for {slot.duration_s / 60:.0f} min, {slot.power_w:.0f} W")
     return lines

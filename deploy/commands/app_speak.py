@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import anyio
@@ -12,15 +12,21 @@ from agents.app.ask_home import NobodyThere
 from bus.transport import BusUnavailable, NotStored
 from deploy.commands.app_voice import CannotSpeak, Voice, voice
 from deploy.control import NoRunHere
-from deploy.options import failed
+from deploy.options import failed, innermost, known_zone
 from deploy.reach import reach
 from deploy.topology import TopologyError
 
 Site = Annotated[str, typer.Argument(help="A site of the running street, e.g. h07.")]
 User = Annotated[str, typer.Option(help="Who speaks, where the home knows its people by name.")]
-Zone = Annotated[str, typer.Option(help="The time zone of the person's clock.")]
+Zone = Annotated[
+    str,
+    typer.Option(
+        callback=known_zone, help="The time zone of the person's clock, e.g. Europe/Lisbon. Default: the home's."
+    ),
+]
 Told = Callable[[Voice], Awaitable[list[str] | None]]
-ZONE = "Europe/Berlin"
+IDLE_W = 50.0
+"""Below it a device does nothing, whatever its electronics take."""
 
 
 class Refused(Exception):
@@ -46,14 +52,9 @@ def speak(site: str, say: Told) -> None:
         known, rest = group.split(FAILED)
         if rest is not None or known is None:
             raise
-        raise failed(_first(known)) from None
+        raise failed(innermost(known)) from None
     for line in lines:
         typer.echo(line)
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def clock_time(instant: datetime, zone: str) -> str:

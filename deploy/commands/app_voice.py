@@ -28,6 +28,10 @@ from deploy.reach import Reach
 from deploy.topology import Topology
 
 TOLD_WALL_S = 3.0
+LEAVE_WALL_S = 3.0
+"""So long it may take to read what was said to us and to acknowledge it, before we hang up."""
+LOOK_WALL_S = (0.0, 0.05, 0.2)
+"""Pauses before each look: the stream has a word just behind what we hear."""
 
 
 class CannotSpeak(Exception):
@@ -44,6 +48,8 @@ class Voice:
     proposals: AnswerProposal
     heard: list[PriceInfo]
     news: anyio.Event
+    zone: str
+    """Of the home: its people's clocks, unless one of them says another."""
 
     async def plan(self) -> PlanShown | None:
         """The plan in force; None while there is none."""
@@ -67,7 +73,8 @@ async def voice(here: Reach, site: str) -> AsyncIterator[Voice]:
     bus = here.doors.bus(who, here.clock)
     tracing.start(APP.name, str(who), folder=here.spans)
     try:
-        async with attached(bus, here.doors.permissions.peers(who)) as made:
+        settings = AppSettings(time_zone=_zone(here.topology, site))
+        async with attached(bus, here.doors.permissions.peers(who), settings) as made:
             yield made
     finally:
         tracing.stop()
@@ -75,14 +82,18 @@ async def voice(here: Reach, site: str) -> AsyncIterator[Voice]:
 
 @asynccontextmanager
 async def attached(bus: Bus, peers: Peers, settings: AppSettings | None = None) -> AsyncIterator[Voice]:
-    """Speak over a bus that is not opened yet. What was said to this app meanwhile is heard first."""
+    """Speak over a bus that is not opened yet. What was said to this app meanwhile is heard first.
+
+    What is said to it now is acknowledged before it leaves: else the next one would get it as a word of no talk.
+    """
+    settings = settings or AppSettings()
     given = {
         Bus: bus,
         Address: bus.address,
         Clock: bus.clock,
         State: bus.state,
         Peers: peers,
-        AppSettings: settings or AppSettings(),
+        AppSettings: settings,
     }
     made = {type(one): one for one in AGENT.build(given)}
     speaking = [made[kind] for kind in (Deals, AskHome, AnswerProposal)]
@@ -103,10 +114,22 @@ async def attached(bus: Bus, peers: Peers, settings: AppSettings | None = None) 
         async with anyio.create_task_group() as group:
             await bus.run(group)
             bus.say(Hello(role=APP.name, software=SOFTWARE, every_s=HELLO_EVERY_S), home=True)
-            yield Voice(bus, bus.clock, made[AskHome], made[AnswerProposal], heard, news)
+            try:
+                yield Voice(bus, bus.clock, made[AskHome], made[AnswerProposal], heard, news, settings.time_zone)
+            finally:  # also after a refusal, which ends what the person wanted and is a stored word like any other
+                with anyio.move_on_after(LEAVE_WALL_S, shield=True):
+                    for pause in LOOK_WALL_S:
+                        await anyio.sleep(pause)
+                        await bus.catch_up()
             group.cancel_scope.cancel()
     finally:
         await bus.close()
+
+
+def _zone(topology: Topology, site: str) -> str:
+    manager = next(entry for entry in topology.sites[site].agents if entry.role == CEM.name)
+    said = {**topology.defaults.get(CEM.name, {}), **manager.settings}
+    return str(said.get("time_zone", AppSettings().time_zone))
 
 
 def _who(topology: Topology, site: str) -> Address:

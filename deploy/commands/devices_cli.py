@@ -12,6 +12,7 @@ from rich.table import Table
 from agents.drivers.device import Device
 from agents.drivers.errors import DriverError, NotThisProductError
 from contracts.device_file import DeviceFile, DeviceFileError, all_files, directory, faults, line_of, load
+from deploy.options import finite
 
 app = typer.Typer(help="Hardware: known products, checks of their files, and reading a real or simulated device.")
 _out = Console(highlight=False, soft_wrap=True)
@@ -79,7 +80,9 @@ def read(
     device: Annotated[
         str | None, typer.Option(help="Device file; without it the device is scanned for SunSpec.")
     ] = None,
-    timeout_s: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait for each answer.")] = None,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout", callback=finite, help="Seconds to wait for each answer.")
+    ] = None,
 ) -> None:
     """Reads all points of a device once and prints them."""
     forms = [_load(device)[0]] if device else [form for path in all_files() if (form := load(path)).sunspec]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from math import isfinite, nan
 from typing import Annotated, Literal
 
 import typer
@@ -190,9 +191,12 @@ def _say(word_at: Callable[[datetime], Message]) -> None:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        watts = float(text)
     except ValueError:
-        raise failed(f"{text!r} is no power: write a number of W, e.g. 4200", 2) from None
+        watts = nan
+    if not isfinite(watts):
+        raise failed(f"{text!r} is no power: write a number of W, e.g. 4200", 2)
+    return watts
 
 
 def _watts(text: str) -> float:

@@ -1,11 +1,58 @@
 """What a person types after a command, read; what is not understood ends it with exit code 2."""
 
+from collections.abc import Iterable
 from datetime import datetime, time
+from math import isfinite
+from typing import Literal
 
 from agents.kit.local_day import next_local
+from bus.address import Address
 from bus.envelope import instant
+from contracts.preferences import PURPOSES, SetPoint
 from deploy.durations import duration_s
 from deploy.options import failed
+
+_DAYS: dict[str, Literal["all", "weekdays", "weekend"]] = {
+    "daily": "all",
+    "mon-sun": "all",
+    "mon-fri": "weekdays",
+    "sat-sun": "weekend",
+}
+
+
+def set_points(given: Iterable[str]) -> tuple[SetPoint, ...] | None:
+    """``mon-fri 06:00 21``: days (none: every day), local time, degC; None where nothing was said."""
+    return tuple(_set_point(text) for text in given) or None
+
+
+def _set_point(text: str) -> SetPoint:
+    days, at, degrees = ["daily", *text.split()][-3:] if len(text.split()) in (2, 3) else ("", "", "")
+    try:
+        point = SetPoint(at=time.fromisoformat(at), target_c=float(degrees), days=_DAYS[days])
+    except (KeyError, ValueError):
+        point = None
+    if point is None or not isfinite(point.target_c):
+        known = ", ".join(_DAYS)
+        raise failed(f"{text!r} is no set point: write it like 'mon-fri 06:00 21'; the days are {known}", 2)
+    return point
+
+
+def consents(given: Iterable[str]) -> dict[str, tuple[str, ...]] | None:
+    """``grid.esp.main=forecast,rules``: party -> purposes; nothing after the ``=`` takes it back."""
+    found = {}
+    for one in given:
+        party, equals, said = one.partition("=")
+        try:
+            Address.parse(party)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise failed(f"{one!r} is not understood: write grid.esp.main=forecast, or grid.esp.main= for none", 2)
+        found[party] = tuple(purpose for purpose in said.split(",") if purpose)
+        unknown = [purpose for purpose in found[party] if purpose not in PURPOSES]
+        if unknown:
+            raise failed(f"nothing is done for {unknown[0]!r}: the purposes are {', '.join(PURPOSES)}", 2)
+    return found or None
 
 
 def time_of_day(text: str) -> time | None:

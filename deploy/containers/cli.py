@@ -21,11 +21,16 @@ def clock(
     file: ClockFile = Path("clock"),
     topology: TopologyFile = "street",
     speed: Annotated[
-        float | None, typer.Option(envvar="GRIDPARLEY_SPEED", help="Run seconds per second; 1 is real time.")
+        float | None,
+        typer.Option(
+            callback=options.finite, envvar="GRIDPARLEY_SPEED", help="Run seconds per second; 1 is real time."
+        ),
     ] = None,
     start: Start = "",
     until: Until = "",
-    wait: Annotated[float, typer.Option(help="Wall seconds that the start waits for who is not there yet.")] = 120.0,
+    wait: Annotated[
+        float, typer.Option(callback=options.finite, help="Wall seconds that the start waits for who is not there yet.")
+    ] = 120.0,
     health: Health = 0,
     health_host: HealthHost = options.LOOPBACK,
 ) -> None:

@@ -68,7 +68,7 @@ def _valid(text: str) -> timedelta:
     try:
         days = text.endswith("d")
         return timedelta(days=float(text[:-1])) if days else timedelta(seconds=duration_s(text))
-    except ValueError as problem:
+    except (ValueError, OverflowError) as problem:
         raise FleetError(f"{text!r} is no duration ({problem}): write 90m, 24h or 7d") from None
 
 

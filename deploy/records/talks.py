@@ -6,7 +6,7 @@ What passes the hub is in the run's records; what stays at home is there for the
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -147,27 +147,28 @@ def find(found: Iterable[Told], id: str) -> Told:
 # -------------------------------------------------------------------- as text
 
 
-def row(talk: Told) -> str:
+def row(talk: Told, zone: tzinfo) -> str:
     """One line: id, table, who with whom, state and outcome, when, how long, use cases."""
     who = f"{talk.opener} -> {talk.answerer}"
     state = "" if talk.state == END else f" ({talk.state})"
     cases = ",".join(talk.table.use_cases)
-    when = f"{clock(talk.start)}  {talk.took_s:6.1f} s"
+    when = f"{clock(talk.start, zone)}  {talk.took_s:6.1f} s"
     return f"{talk.id:<22} {talk.table.name:<22} {who:<42} {talk.outcome + state:<22} {when}  {cases}"
 
 
-def sequence(talk: Told) -> list[str]:
+def sequence(talk: Told, zone: tzinfo) -> list[str]:
     """The talk as it went: each word with its time, who said it, its reason and what else it says."""
     lines = [
         f"{talk.table.name}  {talk.id}",
         f"{talk.table.opener} {talk.opener}, {talk.table.answerer} {talk.answerer}; {talk.table.clause}",
         f"proves {', '.join(talk.table.use_cases) or 'no use case'}",
+        f"times are {zone}",
         "",
     ]
     for event in talk.words:
         arrow = "->" if event.sender == talk.opener else "<-"
         name = "".join(part.capitalize() for part in event.word.split("_"))
-        lines.append(f"{clock(event.at)} +{event.at - talk.start:6.1f} s  {arrow}  {event.sender}: {name}")
+        lines.append(f"{clock(event.at, zone)} +{event.at - talk.start:6.1f} s  {arrow}  {event.sender}: {name}")
         lines += [f"{'':26}{text}" for text in _says(event)]
     lines += ["", _end(talk)]
     return lines
@@ -222,5 +223,5 @@ def _body(event: Event) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def clock(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
+def clock(at: float, zone: tzinfo) -> str:
+    return f"{datetime.fromtimestamp(at, zone):%H:%M:%S}"

@@ -1,9 +1,16 @@
 """``gridparley talks``: the talks of a run, and one of them as a sequence."""
 
+from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
+
+from deploy.options import known_zone
+
+if TYPE_CHECKING:
+    from deploy.records.run_facts import RunFacts
 
 
 def command(
@@ -12,6 +19,11 @@ def command(
     table: Annotated[str, typer.Option(help="Only of this kind, e.g. limit_write.")] = "",
     open_: Annotated[bool, typer.Option("--open", help="Only those that go on.")] = False,
     last: Annotated[int, typer.Option(help="Only the last so many.")] = 0,
+    zone: Annotated[
+        str,
+        typer.Option(callback=known_zone, help="Times of this zone, e.g. Europe/Berlin. Default: as in the run's log."),
+    ] = "",
+    utc: Annotated[bool, typer.Option("--utc", help="Times as the words carry them.")] = False,
     run: Annotated[Path | None, typer.Option(help="Folder of a run. Default: the run that goes on here.")] = None,
 ) -> None:
     """List the talks of a run, or show one: times, words, reasons, deal or not. While it runs and afterwards.
@@ -40,7 +52,8 @@ def command(
             typer.secho(f"there is no site {site!r} in this run: the sites are {known}", err=True)
             raise typer.Exit(2)
         found = talks(recorded(folder))
-        lines = sequence(find(found, id)) if id else []
+        shown = _zone(facts, zone, utc)
+        lines = sequence(find(found, id), shown) if id else []
     except (NoRunHere, NoRun, NoTalk) as problem:
         typer.secho(str(problem), err=True, fg=typer.colors.RED)
         raise typer.Exit(1) from None
@@ -52,7 +65,13 @@ def command(
             and (not table or talk.table.name == table)
             and (not open_ or talk.outcome == "open")
         ]
-        lines = [row(talk) for talk in (chosen[-last:] if last else chosen)]
-        lines.append(f"{len(lines)} of {len(found)} talks")
+        lines = [row(talk, shown) for talk in (chosen[-last:] if last else chosen)]
+        lines.append(f"{len(lines)} of {len(found)} talks; times are {shown}")
     for line in lines:
         typer.echo(line)
+
+
+def _zone(facts: "RunFacts", zone: str, utc: bool) -> tzinfo:
+    if utc:
+        return UTC
+    return ZoneInfo(zone) if zone else facts.start.tzinfo or UTC

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from deploy.identity.keys import CannotChange
-from deploy.options import failed
+from deploy.options import failed, finite
 from deploy.render.deployment import CannotDeploy, Deployment, prepare
 from deploy.topology import TopologyError
 
@@ -32,7 +32,7 @@ Folder = Annotated[
     typer.Option(
         "--folder",
         help="The deployment's folder: keys and certificates (kept if there), what containers mount."
-        " Default: ./<topology>-deployment.",
+        " Default: `./<topology>-deployment`.",
     ),
 ]
 Hubs = Annotated[int, typer.Option(help="Servers of the hub: 1, or a cluster of 3 or 5 that survives losing one.")]
@@ -44,7 +44,7 @@ HubUrl = Annotated[
 ]
 Start = Annotated[datetime | None, typer.Option(help="Run time at the start, for a simulated world.")]
 Until = Annotated[datetime | None, typer.Option(help="Run time at the end.")]
-Speed = Annotated[float | None, typer.Option(help="Run seconds per second, for a simulated world.")]
+Speed = Annotated[float | None, typer.Option(callback=finite, help="Run seconds per second, for a simulated world.")]
 
 
 def _prepare(name: str, folder: Path | None, **how: object) -> Deployment:
@@ -144,7 +144,7 @@ def k8s(
     sites: Annotated[str, typer.Option(help="Whose part runs in this cluster: all, none, or h07,h08.")] = "all",
     namespace: Annotated[str, typer.Option(help="Certificates name it.")] = "gridparley",
     jaeger: Annotated[bool, typer.Option("--jaeger", help="A Jaeger beside the agents, in memory.")] = False,
-    otlp: Annotated[str, typer.Option(help="http://<service>.<namespace>:<port> of a collector that is there.")] = "",
+    otlp: Annotated[str, typer.Option(help="`http://<service>.<namespace>:<port>` of a collector that is there.")] = "",
     monitoring: Annotated[str, typer.Option(help="Namespace whose Prometheus may read metrics.")] = "monitoring",
     image: Annotated[str, typer.Option(help="Image of an actor; `make image` makes it.")] = f"gridparley:{VERSION}",
     world_image: Annotated[

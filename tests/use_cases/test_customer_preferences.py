@@ -11,7 +11,7 @@ from contracts.preferences import DevicePreferences, SetPreferences
 from deploy.commands.app_voice import Voice
 from tests.cem.home import CEM, home
 from tests.support.grid import grid
-from tests.support.people import phone, taken
+from tests.support.people import phone, refused, taken
 
 pytestmark = [pytest.mark.anyio, pytest.mark.use_case("customer.preferences")]
 MANAGERS = ("h07.cem.main", "h07.cem.ev", "h07.cem.heat")
@@ -56,6 +56,44 @@ async def test_what_is_set_holds_over_a_restart_and_says_what_each_device_does_a
             changed = await set_(ada, {"evse.1": DevicePreferences(charge_upper_percent=80.0)})
             assert "ready by 07:00" in changed.effect["evse.1"]
             assert "at most 80.0 %" in changed.effect["evse.1"]
+
+
+class Left(Exception):
+    """As the command line leaves a home that has refused."""
+
+
+async def test_a_refusal_is_acknowledged_before_the_phone_hangs_up() -> None:
+    letters = []
+    async with home("evse.1", "app.phone", plan=False) as h:
+        await h.device("evse.1", 11_040.0)
+
+        async def call() -> None:
+            async with phone(h.run) as ada:
+                crossed = DevicePreferences(charge_lower_percent=80.0, charge_upper_percent=20.0)
+                outcome = await set_(ada, {"evse.1": crossed})
+                assert [one.code for one in outcome.refused.values()] == ["crossed"]
+                await refused(ada, "evse.9", "off")
+                letters.append(ada.bus.counts["dead_letters"])
+                raise Left
+
+        for _ in range(4):
+            with pytest.raises(ExceptionGroup) as left:
+                await call()
+            assert left.group_contains(Left), left.value.exceptions
+    assert letters == [0, 0, 0, 0], "each is heard once, by the call that it answers"
+
+
+async def test_consent_is_for_known_purposes_and_its_answer_says_what_was_given() -> None:
+    async with home("evse.1", "app.phone", plan=False) as h:
+        await h.device("evse.1", 11_040.0)
+        async with phone(h.run) as ada:
+            unknown = await set_(ada, consents={"grid.esp.main": ("spying",)})
+            assert [one.code for one in unknown.refused.values()] == ["unknown_purpose"]
+            given = await set_(ada, consents={"grid.esp.main": ("forecast", "rules")})
+            assert given.effect == {"grid.esp.main": "may act for forecast, rules"}
+            assert (await set_(ada)).effect["grid.esp.main"] == "may act for forecast, rules"
+            back = await set_(ada, consents={"grid.esp.main": ()})
+            assert back.effect == {"grid.esp.main": "has no consent of yours any more"}
 
 
 async def test_autumn_in_june_is_autumn_and_heaters_are_not_needed_on_vacation() -> None:
