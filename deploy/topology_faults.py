@@ -48,6 +48,12 @@ def _faults(topology: Topology, agent_of: Callable[[str], Agent | None]) -> Iter
         roles = {entry.role for entry in site.agents}
         if roles & {role.name for role in DEVICES} and CEM.name not in roles:
             yield f"{where}: has devices but no cem, so nobody steers them. Add {{ role = 'cem', name = 'main' }}."
+        managers = list(dict.fromkeys(f"cem.{entry.name}" for entry in site.agents if entry.role == CEM.name))
+        if len(managers) > 1:
+            yield (
+                f"{where}: has {len(managers)} energy managers ({', '.join(managers)}). A connection point has one, "
+                "which the grid operator limits and the devices obey. Keep one, or make a site of what has its own meter."
+            )
     yield from _entries("grid", topology.grid.agents)
     try:
         where_hardware = gateways(topology)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from agents.dso.limit_book import Asked, Page, Site, Statement, Values, lifted
+from agents.dso.routes import managers
 from agents.dso.settings import DsoSettings
 from agents.kit.agent import Peers
 from agents.kit.skill import every, hears, rejoined, restores, settles, skill, started
@@ -70,7 +71,7 @@ class GuardLimits:
     outcomes: deque[tuple[str, Direction, Reason]] = field(default_factory=lambda: deque(maxlen=_KEPT))
 
     def __post_init__(self) -> None:
-        self.sites = {address.site: Site(address) for address in self.peers.of(CEM)}
+        self.sites = {site: Site(address) for site, address in managers(self.peers).items()}
         self._news = anyio.Event()
         self._settled = anyio.Event()
 

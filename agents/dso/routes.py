@@ -8,6 +8,17 @@ from contracts.reasons import Reason
 from contracts.roles import CEM, GATEWAY
 
 
+def managers(peers: Peers) -> dict[str, Address]:
+    """Site -> the energy manager of its connection point: the first that is named, which its devices join too.
+
+    A topology names one (decision 0038).
+    """
+    found: dict[str, Address] = {}
+    for address in peers.of(CEM):
+        found.setdefault(address.site, address)
+    return found
+
+
 def route(settings: DsoSettings, peers: Peers, site: str, *, to_device: bool = False) -> Address | None:
     """Whom to talk to about a site; None when the site is unknown. Single devices are reached through the gateway."""
     by_gateway = to_device or settings.routes.get(site) == GATEWAY.name

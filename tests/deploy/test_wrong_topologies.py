@@ -40,6 +40,15 @@ def test_a_site_is_not_called_like_something_else(written: Callable[..., Path], 
     assert "something else is called so" in fault
 
 
+def test_a_connection_point_has_one_energy_manager(written: Callable[..., Path]) -> None:
+    meter = '{ role = "meter", name = "main", device = "eastron_sdm630"'
+    second = '{ role = "cem", name = "other" },'
+    (fault,) = faults(load(written((meter, f"{second}\n  {meter}"))))
+    assert fault.startswith("site[1] (h08)")
+    assert "has 2 energy managers (cem.main, cem.other)" in fault
+    assert "Keep one" in fault
+
+
 @pytest.mark.parametrize("name", ["-h08", "h" * 59, "h08\\n", "h.08", "", "\u0661"])
 def test_a_name_that_would_be_an_option_or_no_hosts_is_refused_for_sites_and_agents(
     written: Callable[..., Path], name: str
