@@ -97,7 +97,10 @@ class SetPreferences(Message, frozen=True, kw_only=True):
     flexibility: bool | None = None
     """False: no third party's order acts on this home."""
     consents: dict[str, tuple[str, ...]] | None = None
-    """Address of a party -> every ``Purpose`` for which it may have personal data or speak here; none: no more."""
+    """Address of a party -> purposes for which it may have personal data or speak here; none takes it back.
+
+    They are ``forecast``, ``rules``, ``hand``, ``preferences`` and ``plans``; another one is refused.
+    """
 
 
 class PreferencesTaken(Message, frozen=True, kw_only=True):

@@ -105,9 +105,7 @@ class Explain:
             text = f"It starts at {self.preferences.local(held.at):%H:%M}, as {held.user} wants it."
             yield Reason(code="hand", text=text, binding="hand", talk=held.talk)
         if self.preferences.controlled(name, kind):
-            # What the hand holds is part of the plan: who holds it and how has been said above.
-            told_so = ("fixed_by_user",) if held is not None else ()
-            yield from (reason for reason in self.planning.reasons(name) if reason.code not in told_so)
+            yield from unsaid(self.planning.reasons(name), by_hand=held is not None)
         if told is not None and told.upper_w is not None:
             yield from self._limits()
 
@@ -154,6 +152,14 @@ class Explain:
                 what = claim.why.replace("_", " ")
                 text = f"The connection point is bound by {what}: {', '.join(words)}."
                 yield Reason(code=claim.why, text=text, binding=claim.why, inputs=inputs)
+
+
+def unsaid(planned: tuple[Reason, ...], *, by_hand: bool) -> tuple[Reason, ...]:
+    """What a plan adds: that the user wants it so is told by the hand itself, with who and how.
+
+    What the plan cannot keep of it stays.
+    """
+    return planned[1:] if by_hand and planned and planned[0].code == "fixed_by_user" else planned
 
 
 def _once(reasons: Iterator[Reason]) -> Iterator[Reason]:

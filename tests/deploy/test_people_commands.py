@@ -11,6 +11,7 @@ import typer
 from typer.models import OptionInfo
 from typer.testing import CliRunner
 
+from agents.cem.explain import unsaid
 from contracts.preferences import SetPoint
 from contracts.profiles import PlannedPower
 from contracts.questions import Because
@@ -126,6 +127,16 @@ def test_what_a_plan_is_worth_has_no_sign_to_be_turned_around() -> None:
     assert costs(0.71, 0.36) == "it costs 0.71 EUR, 0.35 EUR more than without a plan"
     assert costs(0.36, 0.71) == "it costs 0.36 EUR, 0.35 EUR less than without a plan"
     assert costs(0.36, 0.361) == "it costs 0.36 EUR, as much as without a plan"
+
+
+def test_what_the_hand_holds_is_explained_once_and_what_cannot_be_kept_of_it_too() -> None:
+    wanted = Reason(code="fixed_by_user", text="The user wants it so.")
+    missed = Reason(code="fixed_by_user", text="what the user set cannot be kept: 500 W off")
+    dear = Reason(code="dear", text="A kWh costs 0.40 EUR.")
+    assert unsaid((wanted, missed), by_hand=True) == (missed,)
+    assert unsaid((dear, missed), by_hand=True) == (dear, missed)
+    assert unsaid((wanted,), by_hand=False) == (wanted,), "a plan that was confirmed is nobody's hand"
+    assert unsaid((), by_hand=True) == ()
 
 
 def test_an_answer_says_each_thing_once_and_only_runs_come_next() -> None:
