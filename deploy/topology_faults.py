@@ -52,7 +52,7 @@ def _faults(topology: Topology, agent_of: Callable[[str], Agent | None]) -> Iter
         if len(managers) > 1:
             yield (
                 f"{where}: has {len(managers)} energy managers ({', '.join(managers)}). A connection point has one, "
-                "which the grid operator limits and the devices obey. Keep one, or make a site of what has its own meter."
+                "which the grid operator limits and the devices obey. Keep one, or make a site of another meter."
             )
     yield from _entries("grid", topology.grid.agents)
     try:
