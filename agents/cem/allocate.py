@@ -326,9 +326,18 @@ def _reason(unit: Unit, bounds: Bounds, base: Base, upper: float | None, lower: 
         inputs = {"base_w": base.high_w, "given_w": upper, "wanted_w": unit.wants_w}
         if bounds.upper_w < inf:
             inputs["bound_w"] = bounds.upper_w
+        if unit.kind == "battery" and unit.upper_w <= ON_W and upper == max(0.0, unit.upper_w):
+            text = f"By itself it takes {upper:.0f} W at most now: it is full."
+            return Reason(code="full", text=text, binding="full", inputs=inputs)
         what = "switched off" if upper <= 0 and unit.kind != "battery" else f"held to {upper:.0f} W"
-        return Reason(code=bound_by, text=f"It is {what}: {bound_by} leaves no more.", binding=bound_by, inputs=inputs)
+        text = f"It is {what}: {bound_by} leaves it no more."
+        if bound_by == bounds.upper_why and bounds.upper_w < inf:
+            text = f"It is {what}: {bound_by} holds the whole connection point to {bounds.upper_w:.0f} W."
+        return Reason(code=bound_by, text=text, binding=bound_by, inputs=inputs)
     assert lower is not None
     inputs = {"base_w": base.low_w, "bound_w": bounds.lower_w, "given_w": lower}
-    text = f"It may feed in at most {-lower:.0f} W: {bounds.lower_why} bounds the feed-in."
+    text = (
+        f"It may feed in at most {max(0.0, -lower):.0f} W itself: {bounds.lower_why} bounds the whole connection "
+        f"point at {bounds.lower_w:.0f} W, and what the home takes comes on top."
+    )
     return Reason(code=bounds.lower_why, text=text, binding=bounds.lower_why, inputs=inputs)

@@ -101,7 +101,10 @@ class KeepLimits:
             self._tell(some, bounds, cause)
 
     def _tell(self, orders: list[tuple[Device, Order]], bounds: Bounds, cause: str | None) -> None:
-        """What was allocated to whom, in the trace of what made it necessary."""
+        """What was allocated to whom, in the trace of what made it necessary.
+
+        The bounds are the connection point's; each device's own share is in its reason and on its ``steer device``.
+        """
         attributes: tracing.Attributes = {"gridparley.devices": ", ".join(device.name for device, _ in orders)}
         for name, bound_w in (("upper_w", bounds.upper_w), ("lower_w", bounds.lower_w)):
             if abs(bound_w) < inf:

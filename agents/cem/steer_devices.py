@@ -82,6 +82,9 @@ class SteerDevices:
             reason=order.reason,
         )
         attributes: tracing.Attributes = {"gridparley.device": str(address), **tracing.because(order.reason)}
+        for name, bound_w in (("upper_w", order.upper_w), ("lower_w", order.lower_w)):
+            if bound_w is not None:
+                attributes[f"gridparley.order.{name}"] = bound_w
         self.asked += 1
         with tracing.span("steer device", attributes, parent=trace) as mark:
             async with self.bus.talk(power_control, address) as talk:

@@ -22,8 +22,10 @@ _SHOWN = {
     "gridparley.direction": "",
     "gridparley.where": "register ",
     "gridparley.value": "= ",
-    "gridparley.bound.lower_w": "lower bound, W: ",
-    "gridparley.bound.upper_w": "upper bound, W: ",
+    "gridparley.bound.lower_w": "connection's lower bound, W: ",
+    "gridparley.bound.upper_w": "connection's upper bound, W: ",
+    "gridparley.order.lower_w": "at least, W: ",
+    "gridparley.order.upper_w": "at most, W: ",
     REASON: "because: ",
     "gridparley.transcript": "",
 }

@@ -49,6 +49,22 @@ def test_a_car_is_reduced_before_it_is_switched_off() -> None:
     assert uppers(allocate(Bounds(upper_w=6000), QUIET, [car()])) == {"evse.1": pytest.approx(5000)}
 
 
+def test_a_full_battery_names_its_own_bound_and_not_the_grids() -> None:
+    full = allocate(Bounds(upper_w=4200), QUIET, [store(upper_w=0.0)])["battery.1"]
+    assert (full.upper_w, full.reason.binding) == (0.0, "full")
+    helps = allocate(Bounds(upper_w=4200), replace(QUIET, high_w=6000.0), [store(upper_w=0.0)])["battery.1"]
+    assert helps.reason.binding == "grid_limit"
+
+
+def test_a_reason_tells_the_devices_share_from_the_connections_bound() -> None:
+    text = allocate(Bounds(lower_w=-3000), replace(QUIET, low_w=1000.0), [roof()])["pv.1"].reason.text
+    assert "at most 4000 W itself" in text
+    assert "the whole connection point at -3000 W" in text
+    held = allocate(Bounds(upper_w=6000), QUIET, [car()])["evse.1"].reason.text
+    assert "held to 5000 W" in held
+    assert "the whole connection point to 6000 W" in held
+
+
 def test_what_cannot_run_at_its_least_power_is_switched_off() -> None:
     assert uppers(allocate(Bounds(upper_w=4200), QUIET, [car()])) == {"evse.1": 0.0}
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from agents.cem.planner.model import Floats, Ints
-from agents.cem.planner.part import Part, Room
+from agents.cem.planner.part import PIN_EUR_PER_KWH, Part, Room
 from agents.cem.planner.problem import UNMET_EUR_PER_KWH, Battery
 from agents.cem.planner.terms import World
 
@@ -54,6 +54,15 @@ class BatteryPart(Part):
         self.exclusive: Ints = np.zeros(0, np.int64)
         self.charging: Ints = np.zeros(0, np.int64)
         self.hold_pins(world)
+        self._hold_direction(world)
+
+    def _hold_direction(self, world: World) -> None:
+        """Who is to charge does not give first, to have something to take: the way back costs what it is off, again."""
+        for columns, pinned in (
+            (self.discharge, self.pinned[self.pin_kw > 0]),
+            (self.charge, self.pinned[self.pin_kw < 0]),
+        ):
+            world.model.cost("wishes", columns[pinned], PIN_EUR_PER_KWH * self.hours[pinned])
 
     def _wish(self, world: World) -> None:
         model, battery = world.model, self.battery

@@ -69,10 +69,10 @@ def _possible(part: JobPart | PausingJobPart) -> bool:
 def _slotted(
     e: Explainer, where: str, code: str, over: Floats, small: float, scale: float, unit: str, hard: bool, say: str
 ) -> Iterator[Broken]:
-    """One entry for each run of slots in which ``over`` is above ``small``; ``say`` has {amount}, {begin} and {end}."""
+    """One entry for each run of slots in which ``over`` is above ``small``; ``say`` has {amount} and {span}."""
     for first, last in spans(np.flatnonzero(over > small).tolist()):
         amount = float(over[first : last + 1].max()) * scale
-        text = say.format(amount=amount, begin=e.clock(first), end=e.clock(last + 1))
+        text = say.format(amount=amount, span=e.span(first, last))
         begin, end = float(e.slots.edges_s[first]), float(e.slots.edges_s[last + 1])
         reason = Reason(code=code, text=text, binding=code, inputs={f"short_{unit.lower()}": round(amount, 3)})
         yield Broken(
@@ -94,7 +94,7 @@ def _bounds(e: Explainer) -> Iterator[Broken]:
             way = "above" if bound.side > 0 else "below"
             text = (
                 f"{what} of {inputs['power_w'] / 1000:.1f} kW is {way} {bound_name(bound.code)} of "
-                f"{inputs['limit_w'] / 1000:.1f} kW from {e.clock(first)} to {e.clock(last + 1)}"
+                f"{inputs['limit_w'] / 1000:.1f} kW {e.span(first, last)}"
             )
             yield Broken(
                 where="connection",
@@ -111,12 +111,15 @@ def _bounds(e: Explainer) -> Iterator[Broken]:
 def _pins(e: Explainer, part: Part) -> Iterator[Broken]:
     if not len(part.pinned):
         return
-    over = np.zeros(e.slots.n)
-    over[part.pinned] = np.abs(part.power.at(e.x)[part.pinned] - part.pin_kw)
-    say = "what the user set cannot be kept from {begin} to {end}: {amount:.0f} W off"
+    missing = np.zeros(e.slots.n)
+    missing[part.pinned] = part.pin_kw - part.power.at(e.x)[part.pinned]
+    over = np.abs(missing)
+    say = "what the user set cannot be kept {span}: {amount:.0f} W off"
     for entry in _slotted(e, part.name, "fixed_by_user", over, 0.02, 1000, "W", False, say):
-        slot = int(np.searchsorted(e.slots.edges_s, entry.from_s + 1e-6) - 1)
-        because = e.binding(part, slot, more_kw=entry.amount / 1000)
+        first, end = (int(n) for n in np.searchsorted(e.slots.edges_s, (entry.from_s - 1e-6, entry.until_s - 1e-6)))
+        slot = first + int(over[first:end].argmax())  # where it is worst says why, not where it begins
+        more = bool(missing[slot] > 0)
+        because = _own(e, part, slot, more) or e.binding(part, slot, 1 if more else -1, more_kw=entry.amount / 1000)
         if because is not None:
             text = f"{entry.reason.text}; {because.text[0].lower()}{because.text[1:]}"
             reason = Reason(
@@ -133,6 +136,24 @@ def _pins(e: Explainer, part: Part) -> Iterator[Broken]:
                 reason=reason,
             )
         yield entry
+
+
+def _own(e: Explainer, part: Part, slot: int, more: bool) -> Reason | None:
+    """What keeps a store by itself from taking more (giving more) in a slot: it comes before any bound of the home."""
+    if isinstance(part, BatteryPart):
+        stored, top_kwh, least_kwh = part.stored_kwh(e.x), float(part.top[slot]), float(part.floor[slot])
+    elif isinstance(part, ChargePart):
+        stored, top_kwh, least_kwh = part.stored_kwh(e.x), part.car.maximum_wh / 1000, 0.0
+    else:
+        return None
+    kwh = float(stored[slot + 1])
+    inputs = {"stored_wh": kwh * 1000}
+    if more and kwh >= top_kwh - SMALL_KWH:
+        return Reason(code="full", text=f"It is full: {kwh:.1f} kWh.", binding="full", inputs=inputs)
+    if not more and kwh <= least_kwh + SMALL_KWH:
+        text = f"It has nothing left to give: {kwh:.1f} kWh."
+        return Reason(code="empty", text=text, binding="empty", inputs=inputs)
+    return None
 
 
 def _single(
@@ -171,7 +192,7 @@ def _charge(e: Explainer, part: ChargePart) -> Iterator[Broken]:
 def _battery(e: Explainer, part: BatteryPart) -> Iterator[Broken]:
     over = np.zeros(e.slots.n)
     over[part.short] = e.x[part.lacking]
-    say = "{amount:.0f} Wh are missing to its reserve from {begin} to {end}"
+    say = "{amount:.0f} Wh are missing to its reserve {span}"
     yield from _slotted(e, part.name, "reserve", over, SMALL_KWH, 1000, "Wh", False, say)
     for column, (target, edge) in zip(part.unmet, part.targets, strict=True):
         if (short := float(e.x[column])) > SMALL_KWH:
@@ -195,7 +216,7 @@ def _thermal(e: Explainer, part: ThermalPart) -> Iterator[Broken]:
     for at, columns, what in ((part.cold_at, part.cold, "colder"), (part.hot_at, part.hot, "warmer")):
         over = np.zeros(e.slots.n)
         over[at] = e.x[columns]
-        say = "up to {amount:.1f} K " + what + " than wished from {begin} to {end}"
+        say = "up to {amount:.1f} K " + what + " than wished {span}"
         yield from _slotted(e, part.name, "comfort", over, SMALL_K, 1, "K", False, say)
     for column, (target, edge) in zip(part.unmet, part.targets, strict=True):
         if (short := float(e.x[column])) > SMALL_K:

@@ -51,6 +51,11 @@ class Explainer:
     def clock(self, slot: int) -> str:
         return self.clock_s(float(self.slots.edges_s[slot]))
 
+    def span(self, first: int, last: int) -> str:
+        """Slots ``first`` to ``last`` as local times; an end on another day has its day's name."""
+        begin, end = (datetime.fromtimestamp(float(self.slots.edges_s[n]), self.slots.zone) for n in (first, last + 1))
+        return f"from {begin:%H:%M} to {end:{'%H:%M' if end.date() == begin.date() else '%a %H:%M'}}"
+
     def clock_s(self, at_s: float) -> str:
         return f"{datetime.fromtimestamp(at_s, self.slots.zone):%H:%M}"
 

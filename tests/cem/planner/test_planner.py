@@ -328,6 +328,23 @@ def test_the_users_hand_yields_to_a_hard_bound_and_says_so() -> None:
     assert entry.reason.binding == "grid_limit"
 
 
+def test_a_full_battery_that_cannot_take_what_the_user_fixed_says_that_it_is_full_and_until_which_day() -> None:
+    hand = (Pin(from_s=at(2), until_s=at(80), power_w=2500.0),)
+    full = store(energy_wh=5000, fixed=hand)
+    plan = solve(problem(96, 0.3, full, upper_w=(2000.0,) * 96))
+    entry = next(b for b in plan.broken if b.code == "fixed_by_user")
+    assert entry.reason.binding == "full"
+    assert min(plan.devices["battery.1"].power_w[2:80]) >= 0, "it gives nothing away to have something to take"
+    assert "it is full: 5.0 kWh" in entry.reason.text
+    assert "from 09:30 to Fri 05:00" in entry.reason.text
+
+
+def test_an_empty_battery_that_cannot_give_what_the_user_fixed_says_that_it_is_empty() -> None:
+    hand = (Pin(from_s=at(0), until_s=at(4), power_w=-2500.0),)
+    entry = next(b for b in solve(problem(8, 0.3, store(fixed=hand), load=4000.0)).broken if b.code == "fixed_by_user")
+    assert entry.reason.binding == "empty"
+
+
 def test_an_announced_plan_is_kept_until_a_change_is_worth_it() -> None:
     stability = Stability(per_start_eur=0.05)
     first = problem(16, hourly(0.30, 0.20, 0.21, 0.30), washer(), stability=stability)
