@@ -472,7 +472,7 @@ def test_some_of_the_sites(field: Rendered, tmp_path: Path) -> None:
     ("wrong", "cause"),
     [
         (("h08", "h-07"), "two of a name"),
-        (("h08", "h" * 60), "no name in Kubernetes"),
+        (("h08", "h" * 58), "no name in Kubernetes"),
         (("[run]", "[run]\nfronts = false"), "one master"),
     ],
 )
