@@ -52,7 +52,7 @@ listen: {_text(place.listen)}
 max_payload: {payload}        # no word is near it
 max_control_line: {line}   # subjects are about 100 bytes; a sign-in needs the room
 max_subscriptions: 4096  # of one connection
-ping_interval: "20s"
+ping_interval: "10s"     # gone after 30 s: a link that outlives a longer silence resends only after as long again
 write_deadline: "2s"     # a reader that is stuck is cut before it costs memory
 jetstream {{
   store_dir: {_text(place.store)}
