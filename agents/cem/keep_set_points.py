@@ -11,6 +11,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from agents.cem.ask_device import ask_device
 from agents.cem.preferences import Preferences
 from agents.cem.premises import Device, Premises
 from agents.cem.set_points import in_force
@@ -29,7 +30,6 @@ from contracts.reasons import Reason
 log = logging.getLogger("gridparley.cem")
 THERMOSTATS = ("waterheater", "hvac")
 """Heat pumps are not told by a temperature of a room: the plan keeps theirs."""
-ASKED_S = 120.0
 AGAIN_S = 300.0
 """A device that was not reached, or refused, is asked again so much later, as long as the set point holds."""
 
@@ -119,14 +119,10 @@ class KeepSetPoints:
     async def _ask(self, device: Device, point: Told) -> Reason | None:
         """Why it does not keep it; None: it does."""
         word = TakeControl(user="set points", device=device.name, action="resume", target_c=point.target_c)
-        async with self.bus.talk(take_control, device.address) as talk:
-            await self.deals.open(talk, word, until=self.clock.now() + ASKED_S)
-            await talk.say(word)
-            match await talk.hear(ControlTaken, ControlRefused, Lapsed):
-                case ControlRefused(reason=reason):
-                    await self.deals.end(talk)
-                    return reason
-                case Lapsed():
-                    return Reason(code="no_answer", text="it did not answer, check its link")
-                case _:
-                    return None
+        match await ask_device(self.bus, self.deals, device, word):
+            case ControlTaken():
+                return None
+            case ControlRefused(reason=reason):
+                return reason
+            case Lapsed():
+                return Reason(code="no_answer", text="it did not answer, check its link")

@@ -13,6 +13,7 @@ import anyio
 from msgspec.structs import replace
 
 from agents.cem.allow_hand import AllowHand
+from agents.cem.ask_device import ask_device
 from agents.cem.hand import Hand, bound_by, goal_of, hand_of, in_words, rest_s
 from agents.cem.hand_answers import done, held_back, later, not_yet, resting
 from agents.cem.held_by_hand import HeldByHand
@@ -38,7 +39,6 @@ from contracts.roles import DEVICES
 log = logging.getLogger("gridparley.cem")
 AT_DEVICE = ("start_now", "pause", "resume", "abort")
 """What a machine with a programme of its own does by itself."""
-ASKED_S = 120.0
 
 
 @skill(
@@ -194,17 +194,13 @@ class TakeHand:
         return device.announce.device_class == "whitegoods" and word.action in AT_DEVICE
 
     async def _ask_device(self, device: Device, word: TakeControl) -> Reason | None:
-        async with self.bus.talk(take_control, device.address) as talk:
-            await self.deals.open(talk, word, until=self.clock.now() + ASKED_S)
-            await talk.say(replace(word, device=device.name))
-            match await talk.hear(ControlTaken, ControlRefused, Lapsed):
-                case ControlTaken():
-                    return None
-                case ControlRefused(reason=reason):
-                    await self.deals.end(talk)
-                    return reason
-                case Lapsed():
-                    return Reason(code="no_answer", text=f"{device.name} did not answer: check its link.")
+        match await ask_device(self.bus, self.deals, device, replace(word, device=device.name)):
+            case ControlTaken():
+                return None
+            case ControlRefused(reason=reason):
+                return reason
+            case Lapsed():
+                return Reason(code="no_answer", text=f"{device.name} did not answer: check its link.")
 
     @settles(take_control)
     async def done_by_device(self, word: Message, heard: Heard) -> None:
