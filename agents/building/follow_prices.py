@@ -38,6 +38,6 @@ class FollowPrices:
 
     tariffs: HoldTariffs
 
-    def cheap_at(self, at: float) -> bool:
-        """Whether the period that holds then is a cheap one."""
-        return any(start <= at < end for start, end in cheap(self.tariffs.ahead()))
+    def cheap(self) -> list[tuple[float, float]]:
+        """(start, end) of the periods ahead that are cheap."""
+        return cheap(self.tariffs.ahead())

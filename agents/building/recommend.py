@@ -69,12 +69,13 @@ class RecommendSchedules:
         start = self.clock.now() // SLOT_S * SLOT_S
         n = max(1, int(self.settings.advise_ahead_s // SLOT_S))
         slots: dict[str, list[PlannedPower]] = {}
+        cheap = self.prices.cheap()
         reason = Reason(code="surplus", text="Neighbours have a surplus then: use it if it suits.")
         for k in range(n):
             here = start + k * SLOT_S
             powers = {cem: _at(said, here) for cem, said in told.items()}
             advised = shares(powers, self.settings.subscribed_w, self.settings.advise_from_w)
-            if not advised and self.prices.cheap_at(here):
+            if not advised and any(begin <= here < end for begin, end in cheap):
                 advised = room(powers, self.settings.subscribed_w, self.settings.advise_from_w)
                 reason = Reason(code="cheap", text="Energy is cheap then: use what is free if it suits.")
             for site, power in advised.items():
