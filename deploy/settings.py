@@ -86,8 +86,7 @@ def settings_of(
     """Raises BadSettings."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(agent.settings)}
     chosen = {name: value for name, value in facts_of(topology, address, where, data).items() if name in fields}
-    chosen |= topology.defaults.get(address.role, {})
-    chosen |= topology.entries[address].settings
+    chosen |= topology.settings_of(topology.entries[address])
     try:
         return msgspec.convert(chosen, agent.settings, strict=True)
     except msgspec.ValidationError as problem:

@@ -185,6 +185,10 @@ class Topology(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
             for entry in entries
         }
 
+    def settings_of(self, entry: AgentEntry) -> dict[str, Any]:
+        """What the file says of an agent's settings: its role's, then its own."""
+        return {**self.defaults.get(entry.role, {}), **entry.settings}
+
     @property
     def agents(self) -> list[Address]:
         """Who is a process or container of its own: no operator's tool, no phone that comes and goes."""

@@ -123,10 +123,9 @@ def with_weather(topology: Topology, folder: Path) -> Topology:
     """The topology with a weather file for each forecaster of a simulated run that has none of its own."""
     if not has_world(topology) or topology.run.start.year != YEAR:
         return topology
-    usual = topology.defaults.get(FORECASTER.name, {})
     agents = []
     for entry in topology.grid.agents:
-        settings = {**usual, **entry.settings}
+        settings = topology.settings_of(entry)
         if entry.role == FORECASTER.name and not settings.get("weather"):
             path = folder / f"weather-{entry.name}.csv"
             chosen = msgspec.convert(settings, ForecasterSettings)

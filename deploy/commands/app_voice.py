@@ -128,8 +128,7 @@ async def attached(bus: Bus, peers: Peers, settings: AppSettings | None = None) 
 
 def _zone(topology: Topology, site: str) -> str:
     manager = next(entry for entry in topology.sites[site].agents if entry.role == CEM.name)
-    said = {**topology.defaults.get(CEM.name, {}), **manager.settings}
-    return str(said.get("time_zone", AppSettings().time_zone))
+    return str(topology.settings_of(manager).get("time_zone", AppSettings().time_zone))
 
 
 def _who(topology: Topology, site: str) -> Address:
