@@ -45,6 +45,10 @@ HubUrl = Annotated[
 Start = Annotated[datetime | None, typer.Option(help="Run time at the start, for a simulated world.")]
 Until = Annotated[datetime | None, typer.Option(help="Run time at the end.")]
 Speed = Annotated[float | None, typer.Option(callback=finite, help="Run seconds per second, for a simulated world.")]
+Image = Annotated[str, typer.Option(help="Image of an actor; `make image` makes it.")]
+WorldImage = Annotated[str, typer.Option(help="Image with the simulated world's packages.")]
+NatsImage = Annotated[str, typer.Option(help="Image of a NATS server.")]
+ACTOR, WORLD, NATS = (f"{name}:{VERSION}" for name in ("gridparley", "gridparley-world", "gridparley-nats"))
 
 
 def _prepare(name: str, folder: Path | None, **how: object) -> Deployment:
@@ -79,11 +83,9 @@ def compose(
     start: Start = None,
     until: Until = None,
     speed: Speed = None,
-    image: Annotated[str, typer.Option(help="Image of an actor; `make image` makes it.")] = f"gridparley:{VERSION}",
-    world_image: Annotated[
-        str, typer.Option(help="Image with the simulated world's packages.")
-    ] = f"gridparley-world:{VERSION}",
-    nats_image: Annotated[str, typer.Option(help="Image of a NATS server.")] = f"gridparley-nats:{VERSION}",
+    image: Image = ACTOR,
+    world_image: WorldImage = WORLD,
+    nats_image: NatsImage = NATS,
     only: Annotated[
         list[str] | None, typer.Option(help="A part alone: grid, or a site; again for more. The rest is elsewhere.")
     ] = None,
@@ -146,11 +148,9 @@ def k8s(
     jaeger: Annotated[bool, typer.Option("--jaeger", help="A Jaeger beside the agents, in memory.")] = False,
     otlp: Annotated[str, typer.Option(help="`http://<service>.<namespace>:<port>` of a collector that is there.")] = "",
     monitoring: Annotated[str, typer.Option(help="Namespace whose Prometheus may read metrics.")] = "monitoring",
-    image: Annotated[str, typer.Option(help="Image of an actor; `make image` makes it.")] = f"gridparley:{VERSION}",
-    world_image: Annotated[
-        str, typer.Option(help="Image with the simulated world's packages.")
-    ] = f"gridparley-world:{VERSION}",
-    nats_image: Annotated[str, typer.Option(help="Image of a NATS server.")] = f"gridparley-nats:{VERSION}",
+    image: Image = ACTOR,
+    world_image: WorldImage = WORLD,
+    nats_image: NatsImage = NATS,
 ) -> None:
     """Write a kustomize base: a Deployment per agent, the hub as a StatefulSet, secrets by generator.
 
